@@ -1,0 +1,61 @@
+/*
+ * cores.h - the core map: which CPU is for what, and which workers sit on it. Decisions only: pins nothing.
+ * One thread after adv_cores_create(). Topology by hwloc, within the process's own affinity mask and cgroup.
+ */
+#ifndef ADVERB_ALLOCATOR_CORES_H
+#define ADVERB_ALLOCATOR_CORES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct adv_cores;
+
+enum adv_core_role {
+	ADV_CORE_HOUSEKEEPING, /* control thread, warden, pools, everything else */
+	ADV_CORE_WORKER,
+};
+
+enum adv_oversubscribe {
+	ADV_OVERSUBSCRIBE_NO, /* a worker has its core to itself, or there is no lease */
+	ADV_OVERSUBSCRIBE_AUTO, /* cores are shared when all are taken; who shares yields while it spins */
+};
+
+struct adv_cores_options {
+	const char *
+		worker_cpus; /* a CPU list ("2-63,66") or NULL: all but the first physical core; all on a one- or two-core machine */
+	enum adv_oversubscribe oversubscribe;
+};
+
+/*
+ * Reads the machine. 0; -EINVAL: worker_cpus is malformed or names a CPU that this process may not use, `reason` says which;
+ * -ENOMEM; -ENODEV: hwloc could not read the topology.
+ */
+int adv_cores_create(const struct adv_cores_options *options, struct adv_cores **cores,
+		     char *reason, size_t reason_size);
+void adv_cores_destroy(struct adv_cores *cores);
+
+/* Where one worker is to run. */
+struct adv_core {
+	int cpu;     /* Linux's number */
+	bool shared; /* with another worker or with housekeeping: yield while spinning */
+};
+
+/*
+ * Takes `n` places for one tenant: whole free cores first (on one NUMA node where they fit, one hardware thread of each physical
+ * core before their siblings, siblings never with another tenant's), then, if oversubscribing, the least loaded. All or nothing.
+ * 0; -EBUSY: not enough; -EINVAL: n is 0.
+ */
+int adv_cores_take(struct adv_cores *cores, uint32_t tenant, uint32_t n, struct adv_core *places);
+void adv_cores_give(struct adv_cores *cores, uint32_t tenant, uint32_t n,
+		    const struct adv_core *places);
+
+/* The CPU for the control thread and its like, -1 when the kernel is to choose. */
+int adv_cores_housekeeping(const struct adv_cores *cores);
+
+uint32_t adv_cores_total(const struct adv_cores *cores); /* CPUs for workers */
+uint32_t adv_cores_free(const struct adv_cores *cores);	 /* of these, without a worker */
+enum adv_core_role adv_cores_role(const struct adv_cores *cores, int cpu);
+uint32_t adv_cores_load(const struct adv_cores *cores, int cpu); /* workers on it */
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * lease.h - the table of leases: who holds what until when. Decisions only: no thread, no I/O, the clock is passed in.
+ * Owned by the control thread. Times are CLOCK_BOOTTIME nanoseconds.
+ *
+ *	GRANTED ──attach──► ACTIVE ──revoke──► REVOKING ──┐
+ *	   │ not attached in time │ time is up, release, client gone │ grace over
+ *	   └──────────────────────┴──────────────────────────────────┴──► ENDING ──workers reaped──► (forgotten)
+ */
+#ifndef ADVERB_ALLOCATOR_LEASE_H
+#define ADVERB_ALLOCATOR_LEASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "adverb/status.h"
+#include "allocator/cores.h"
+#include "util/limits.h"
+
+enum adv_lease_state {
+	ADV_LEASE_GRANTED, /* waits to be attached */
+	ADV_LEASE_ACTIVE,  /* in use */
+	ADV_LEASE_REVOKING, /* the client was told; calls in flight may finish until the grace is over */
+	ADV_LEASE_ENDING, /* its sandboxes are being killed */
+};
+
+/* What a client asks for. Every field is checked by adv_leases_grant(). */
+struct adv_lease_wish {
+	uint32_t tenant; /* uid */
+	uint32_t workers;
+	uint32_t slots;
+	uint64_t in_capacity, out_capacity;
+	uint64_t memory_bytes; /* for each worker */
+	uint64_t ttl_ms;
+	uint64_t hot_us; /* UINT64_MAX always */
+};
+
+/* One lease. Owned by the table; valid until adv_leases_forget(). */
+struct adv_lease_entry {
+	uint64_t id; /* never reused by this node process */
+	uint8_t token[ADV_TOKEN_BYTES];
+	enum adv_lease_state state;
+	enum adv_status end_status; /* once ENDING: why */
+	struct adv_lease_wish wish; /* as granted */
+	uint64_t granted_ns, expires_ns, attach_by_ns, grace_until_ns;
+	struct adv_core places[ADV_LANES_MAX];
+	void *user; /* the control thread's own */
+};
+
+struct adv_leases_options {
+	uint32_t max_leases;
+	uint64_t memory_bytes; /* that all leases together may reserve */
+	struct adv_cores *cores;
+};
+
+struct adv_leases;
+int adv_leases_create(const struct adv_leases_options *options, struct adv_leases **leases);
+void adv_leases_destroy(struct adv_leases *leases);
+
+/*
+ * Grants or refuses at once. On ADV_OK *lease is GRANTED with cores, memory and a random token. Otherwise ADV_INVALID (which
+ * field, and its limits), ADV_NO_CAPACITY (what is short, how much is free, when the next lease ends) with `reason` set.
+ */
+enum adv_status adv_leases_grant(struct adv_leases *leases, const struct adv_lease_wish *wish,
+				 uint64_t now_ns, struct adv_lease_entry **lease, char *reason,
+				 size_t reason_size);
+
+struct adv_lease_entry *adv_leases_find(struct adv_leases *leases, uint64_t id); /* or NULL */
+
+/* ADV_OK; ADV_BAD_TOKEN (compared in constant time); ADV_FORBIDDEN: another tenant's; ADV_INVALID: attached already; the end status when it is over. */
+enum adv_status adv_leases_attach(struct adv_lease_entry *lease, uint32_t tenant,
+				  const uint8_t token[ADV_TOKEN_BYTES], uint64_t now_ns);
+
+/* Moves the end to now + ttl_ms (0: as granted). ADV_OK; ADV_INVALID; ADV_REVOKED, or the end status. */
+enum adv_status adv_leases_renew(struct adv_leases *leases, struct adv_lease_entry *lease,
+				 uint64_t ttl_ms, uint64_t now_ns);
+
+/* The client is to finish within grace_ns. Ignored when it is over already. */
+void adv_leases_revoke(struct adv_leases *leases, struct adv_lease_entry *lease, uint64_t grace_ns,
+		       uint64_t now_ns);
+
+/* To ENDING with that status; cores and memory are given back by adv_leases_forget(), when the workers are dead. */
+void adv_leases_end(struct adv_leases *leases, struct adv_lease_entry *lease,
+		    enum adv_status status);
+
+/* The next lease whose time is up (expired, not attached, grace over), already moved to ENDING; or NULL. */
+struct adv_lease_entry *adv_leases_due(struct adv_leases *leases, uint64_t now_ns);
+
+/* When adv_leases_due() may have something; UINT64_MAX: never. */
+uint64_t adv_leases_next_ns(const struct adv_leases *leases);
+
+/* Everything is cleaned up: gives back cores and memory, frees the entry. */
+void adv_leases_forget(struct adv_leases *leases, struct adv_lease_entry *lease);
+
+/* Walks all, in order of id: start with NULL. Ending the one returned last is allowed; forgetting it is not. */
+struct adv_lease_entry *adv_leases_next(const struct adv_leases *leases,
+					const struct adv_lease_entry *after);
+
+struct adv_leases_stats {
+	uint32_t live;
+	uint64_t memory_free, memory_total;
+	uint64_t granted, refused, expired, released, revoked, failed;
+};
+void adv_leases_stats(const struct adv_leases *leases, struct adv_leases_stats *stats);
+
+const char *adv_lease_state_name(enum adv_lease_state state);
+
+#endif

@@ -1,0 +1,33 @@
+/* clock.h - the two clocks of Adverb, in nanoseconds. Any thread. */
+#ifndef ADVERB_UTIL_CLOCK_H
+#define ADVERB_UTIL_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t adv_clock_read_(clockid_t clock)
+{
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* For waits and budgets. */
+static inline uint64_t adv_clock_monotonic_ns(void)
+{
+	return adv_clock_read_(CLOCK_MONOTONIC);
+}
+
+/* For leases: goes on while the machine sleeps. */
+static inline uint64_t adv_clock_boottime_ns(void)
+{
+	return adv_clock_read_(CLOCK_BOOTTIME);
+}
+
+/* a + b, or UINT64_MAX: for deadlines. */
+static inline uint64_t adv_clock_add(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+#endif
