@@ -71,6 +71,9 @@ struct adv_lease_entry *adv_leases_find(struct adv_leases *leases, uint64_t id);
 enum adv_status adv_leases_attach(struct adv_lease_entry *lease, uint32_t tenant,
 				  const uint8_t token[ADV_TOKEN_BYTES], uint64_t now_ns);
 
+/* Is it this lease's token? Compared in constant time. */
+bool adv_lease_token_ok(const struct adv_lease_entry *lease, const uint8_t token[ADV_TOKEN_BYTES]);
+
 /* Moves the end to now + ttl_ms (0: as granted). ADV_OK; ADV_INVALID; ADV_REVOKED, or the end status. */
 enum adv_status adv_leases_renew(struct adv_leases *leases, struct adv_lease_entry *lease,
 				 uint64_t ttl_ms, uint64_t now_ns);

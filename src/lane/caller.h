@@ -41,6 +41,7 @@ struct adv_caller {
 	uint64_t deaths;
 	/* while an epoch is being wound up */
 	bool winding_up;
+	bool blamed;	/* the oldest call has got the death's status; the others were not run */
 	uint32_t ended; /* the lane's end status once seen */
 };
 
@@ -64,7 +65,8 @@ void adv_caller_init(struct adv_caller *c, const struct adv_geometry *g, uint32_
 /*
  * Publishes a call in `slot`, which must be free. An input of up to ADV_INLINE_MAX bytes is taken from `in`; a larger one
  * must lie in the slot already. `length` is within the capacity. budget_us 0: none. Wakes the worker when it sleeps.
- * Returns ADV_OK; ADV_REVOKED when the node takes no more calls; or the lane's end status. Then nothing was published.
+ * Returns ADV_OK; ADV_BUSY when the worker was replaced and the calls it had are to be taken by adv_caller_poll() first;
+ * ADV_REVOKED when the node takes no more calls; or the lane's end status. Then nothing was published.
  */
 enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot, uint16_t function,
 				  const void *in, uint32_t length, uint64_t call_id,

@@ -19,7 +19,7 @@ struct adv_supervisor {
 	uint64_t generation;	   /* the node's own copy: the one that counts */
 	uint64_t watched;	   /* progress->running as last seen */
 	uint64_t watched_since_ns; /* when it was first seen */
-	uint64_t counted[5];	   /* totals taken so far by adv_supervisor_count() */
+	uint64_t counted[6];	   /* totals taken so far by adv_supervisor_count() */
 };
 
 /* Writes the three headers. Once, when the memory is new (all zero). */

@@ -134,7 +134,7 @@ struct adv_module *adv_registry_resolve(struct adv_registry *registry, uint32_t 
 struct adv_module *adv_registry_next(struct adv_registry *registry, struct adv_module *after);
 
 struct adv_module *adv_module_get(struct adv_module *module);
-void adv_module_put(struct adv_module *module);
+void adv_module_put(struct adv_module *module); /* NULL is ignored */
 
 /* 1 to 63 of [a-z A-Z 0-9 . _ -], not starting with a dot or a dash. */
 bool adv_module_name_ok(const char *name);

@@ -1,0 +1,175 @@
+/* api.c - the router of the control API: which path and method belongs to which handler. Control thread only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/control.h"
+
+static struct adv_control *control_of(const struct adv_http_request *request)
+{
+	return adv_http_server_user(request);
+}
+
+/* Splits "/v1/a/b/c" into a, b, c. False: not a path of this API. */
+static bool route_parse(const char *path, struct adv_route *route)
+{
+	route->nr_parts = 0;
+	if (strncmp(path, "/v1/", 4) != 0 || strlen(path) >= sizeof(route->text))
+		return false;
+	snprintf(route->text, sizeof(route->text), "%s", path + 4);
+	char *rest = route->text, *part;
+	while ((part = strsep(&rest, "/")) != NULL) {
+		if (part[0] == '\0' || route->nr_parts == 4)
+			return false;
+		route->part[route->nr_parts++] = part;
+	}
+	return true;
+}
+
+/* "OWNER/NAME" is two parts of the path: puts them together again in place. */
+static const char *module_name(struct adv_route *route)
+{
+	if (route->nr_parts == 2)
+		return route->part[1];
+	route->text[strlen(route->part[0]) + 1 + strlen(route->part[1])] = '/';
+	return route->part[1];
+}
+
+static bool is_upload(const struct adv_http_request *request, struct adv_route *route)
+{
+	return adv_http_method(request) == ADV_HTTP_PUT &&
+	       route_parse(adv_http_path(request), route) && route->nr_parts >= 2 &&
+	       strcmp(route->part[0], "modules") == 0;
+}
+
+static void begin(struct adv_http_request *request)
+{
+	struct adv_route route;
+	if (is_upload(request, &route))
+		adv_deploy_begin(control_of(request), request, module_name(&route));
+}
+
+static void not_found(struct adv_http_request *request)
+{
+	json_t *error = json_pack("{s:{s:s, s:s+}}", "error", "status", "invalid", "message",
+				  "no such path: ", adv_http_path(request));
+	adv_http_respond(request, 404, error);
+}
+
+static void handle(struct adv_http_request *request)
+{
+	struct adv_control *c = control_of(request);
+	const char *path = adv_http_path(request);
+	struct adv_route route;
+	if (is_upload(request, &route)) {
+		adv_deploy_handle(c, request, module_name(&route));
+		return;
+	}
+	bool get = adv_http_method(request) == ADV_HTTP_GET;
+	if (strcmp(path, "/healthz") == 0 && get) {
+		adv_http_respond(request, 200, json_pack("{s:s}", "status", "ok"));
+		return;
+	}
+	if (strcmp(path, "/v1/status") == 0 && get) {
+		adv_http_respond(request, 200, adv_api_status(c, adv_http_uid(request)));
+		return;
+	}
+	if (strcmp(path, "/v1/status") == 0 || strcmp(path, "/healthz") == 0) {
+		adv_api_wrong_method(request);
+		return;
+	}
+	if (!route_parse(path, &route)) {
+		not_found(request);
+		return;
+	}
+	if (strcmp(route.part[0], "modules") == 0 && route.nr_parts <= 3) {
+		if (route.nr_parts == 3)
+			route.part[1] = module_name(&route);
+		adv_api_modules(c, request, &route);
+	} else if (strcmp(route.part[0], "leases") == 0 && route.nr_parts <= 3) {
+		adv_api_leases(c, request, &route);
+	} else {
+		not_found(request);
+	}
+}
+
+/* What waits for something on behalf of this request keeps itself alive, and answers nobody. */
+static void gone(struct adv_http_request *request)
+{
+	struct adv_waiting *waiting = adv_http_user(request);
+	if (waiting != NULL)
+		waiting->request = NULL;
+}
+
+void adv_waiting_start(struct adv_waiting *waiting, struct adv_http_request *request)
+{
+	waiting->request = request;
+	adv_http_set_user(request, waiting);
+}
+
+void adv_api_wrong_method(struct adv_http_request *request)
+{
+	json_t *error = json_pack("{s:{s:s, s:s+}}", "error", "status", "invalid", "message",
+				  "this method is not for the path ", adv_http_path(request));
+	adv_http_respond(request, 405, error);
+}
+
+struct adv_http_handlers adv_api_handlers(struct adv_control *control)
+{
+	return (struct adv_http_handlers){
+		.begin = begin, .handle = handle, .gone = gone, .user = control};
+}
+
+/* ---- fields of a request's object ---- */
+
+static bool read_field(json_t *value, const struct adv_field *field)
+{
+	switch (field->type) {
+	case ADV_FIELD_STRING:
+		*(const char **)field->to = json_string_value(value);
+		return json_is_string(value);
+	case ADV_FIELD_HOT:
+		if (json_is_string(value) && strcmp(json_string_value(value), "always") == 0) {
+			*(uint64_t *)field->to = UINT64_MAX;
+			return true;
+		}
+		if (json_is_string(value) && strcmp(json_string_value(value), "never") == 0) {
+			*(uint64_t *)field->to = 0;
+			return true;
+		}
+		/* fall through */
+	case ADV_FIELD_U64:
+		*(uint64_t *)field->to = (uint64_t)json_integer_value(value);
+		return json_is_integer(value) && json_integer_value(value) >= 0;
+	}
+	return false;
+}
+
+static const char *const field_wants[] = {
+	[ADV_FIELD_STRING] = "a string",
+	[ADV_FIELD_U64] = "a whole number that is not negative",
+	[ADV_FIELD_HOT] = "a number of microseconds, \"always\" or \"never\"",
+};
+
+bool adv_api_fields(struct adv_http_request *request, json_t *object,
+		    const struct adv_field *fields, size_t nr_fields)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach (object, name, value) {
+		size_t i = 0;
+		while (i < nr_fields && strcmp(fields[i].name, name) != 0)
+			i++;
+		if (i == nr_fields) {
+			adv_http_fail(request, ADV_INVALID, "the request has no field \"%.64s\"",
+				      name);
+			return false;
+		}
+		if (!read_field(value, &fields[i])) {
+			adv_http_fail(request, ADV_INVALID, "the field \"%s\" must be %s", name,
+				      field_wants[fields[i].type]);
+			return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,197 @@
+/*
+ * control.h - the control thread: what it owns, and the parts it is made of. Internal to src/control and src/node.
+ *
+ * One thread runs all of it on one io_uring. It decides nothing about cores, leases and pools itself: allocator/ and
+ * sandbox/pool.c decide, the files here carry out:
+ *	api*.c        requests in, answers out
+ *	held.c        a lease's life: memory, attach, renewal, end
+ *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
+ *	deploy.c      a module's way from bytes to the registry
+ *	sandboxes.c   warden and pool
+ */
+#ifndef ADVERB_CONTROL_CONTROL_H
+#define ADVERB_CONTROL_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "allocator/arena.h"
+#include "allocator/cores.h"
+#include "allocator/lease.h"
+#include "allocator/ledger.h"
+#include "control/http.h"
+#include "control/loop.h"
+#include "control/sandboxes.h"
+#include "lane/supervisor.h"
+#include "registry/registry.h"
+#include "sandbox/launch.h"
+
+struct adv_control_options {
+	int listen_fd; /* a listening Unix stream socket; stays the owner's */
+	struct adv_warden *warden;
+	struct adv_registry *registry;
+	const char *state_dir;
+	const char *worker_cpus; /* or NULL */
+	enum adv_oversubscribe oversubscribe;
+	uint32_t max_leases;
+	uint64_t memory_bytes; /* that leases may reserve */
+	uint64_t stop_grace_ms;
+	struct adv_pool_options pool;
+};
+
+struct adv_control {
+	struct adv_control_options options;
+	struct adv_loop *loop;
+	struct adv_http_server *http;
+	struct adv_registry *registry;
+	struct adv_watch registry_watch;
+	struct adv_cores *cores;
+	struct adv_leases *leases;
+	struct adv_ledger *ledger;
+	struct adv_sandboxes *sandboxes;
+	struct adv_timer lease_timer;	 /* the next lease whose time is up */
+	struct adv_timer watchdog_timer; /* runs while there are leases */
+	struct adv_timer usage_timer;	 /* each second while there are leases */
+	uint64_t watchdog_ns;		 /* its present interval */
+	uint64_t started_ns;		 /* CLOCK_BOOTTIME */
+	char started[32]; /* wall clock, ISO 8601: tells one run of the node from the next */
+	bool stopping;
+	bool failed; /* the warden is gone */
+};
+
+/* 0 or -errno with `reason`. Starts to serve with the first adv_control_run_once(). */
+int adv_control_create(const struct adv_control_options *options, struct adv_control **control,
+		       char *reason, size_t reason_size);
+void adv_control_destroy(struct adv_control *control);
+
+/* Serves until adv_control_stop() has been carried out or something essential is gone. 0, or -EIO for the latter. */
+int adv_control_run(struct adv_control *control);
+
+/* No new leases; those there are are revoked with the grace, then ended. From a callback of the loop. */
+void adv_control_stop(struct adv_control *control);
+
+/* ---- a lease as the control thread holds it ---- */
+
+struct adv_held;
+
+struct adv_worker_slot {
+	struct adv_held *held;
+	uint32_t lane;
+	struct adv_claim claim;
+	struct adv_supervisor supervisor;
+	struct adv_timer restart;
+	uint32_t failures; /* workers in a row that died before they served */
+	bool timed_out;	   /* killed by the watchdog: its death is a timeout */
+};
+
+struct adv_held {
+	struct adv_control *control;
+	struct adv_lease_entry *entry;
+	struct adv_module *module; /* a reference */
+	struct adv_geometry geometry;
+	struct adv_shared shared[ADV_LANE_FILES];
+	int event_fd;
+	uint32_t nr_live;    /* workers whose claim holds a sandbox */
+	uint32_t hot_hits;   /* of the first claims */
+	uint64_t deaths;     /* workers that were replaced */
+	bool finishing;	     /* inside adv_held_finish(): its client may be found gone */
+	uint64_t counted_ns; /* usage is in the ledger up to here, CLOCK_BOOTTIME */
+	struct adv_http_upgraded *connection;
+	struct adv_worker_slot *workers;
+};
+
+/* Grants a lease and sets it going. ADV_OK, or a status with `reason`; then nothing is held. The module's memfd is loaded. */
+enum adv_status adv_held_open(struct adv_control *control, struct adv_module *module,
+			      const struct adv_lease_wish *wish, struct adv_held **held,
+			      char *reason, size_t reason_size);
+
+/* Answers the attach request with 101 and the descriptors. */
+void adv_held_attach(struct adv_held *held, struct adv_http_request *request);
+
+/* The client is told to finish; the lease ends when the grace is over. */
+void adv_held_revoke(struct adv_held *held, uint64_t grace_ms);
+
+/* Kills the workers; when the last is reaped the client is told and the lease forgotten. May be called again. */
+void adv_held_end(struct adv_held *held, enum adv_status status);
+
+/* The last worker is reaped, or there was none: tells the client, settles the bill, frees everything. */
+void adv_held_finish(struct adv_held *held);
+
+/* Wakes the client, wherever it sleeps. */
+void adv_held_wake(struct adv_held *held);
+
+/* Moves the timer to the next lease whose time is up. After each change of a lease's times. */
+void adv_held_schedule(struct adv_control *control);
+
+/* ---- its workers ---- */
+
+/* Claims and starts a worker for each lane. ADV_NO_CAPACITY: not all could be had; those that were are being killed. */
+enum adv_status adv_workers_start(struct adv_held *held);
+void adv_workers_kill(struct adv_held *held);
+
+/* Starts the timers of watchdog and usage, if they do not run. */
+void adv_workers_watch(struct adv_control *control);
+void adv_workers_timers_init(struct adv_control *control);
+
+/* A line of the ledger for this lease, with nothing in it yet. */
+struct adv_ledger_line adv_workers_bill(const struct adv_held *held);
+
+/* Writes this lease's use since the last time into the ledger. */
+void adv_workers_count(struct adv_held *held);
+
+/* Has any lane calls in flight? */
+bool adv_workers_busy(const struct adv_held *held);
+
+/* ---- requests ---- */
+
+/* The router: handlers for adv_http_server_start(). */
+struct adv_http_handlers adv_api_handlers(struct adv_control *control);
+
+/* Parts of a path after "/v1/": at most four, in place. */
+struct adv_route {
+	char text[256];
+	const char *part[4];
+	unsigned nr_parts;
+};
+
+/* One field that a request's object may have. */
+enum adv_field_type {
+	ADV_FIELD_STRING, /* const char *: lives as long as the object */
+	ADV_FIELD_U64,
+	ADV_FIELD_HOT, /* uint64_t, microseconds; UINT64_MAX always */
+};
+struct adv_field {
+	const char *name;
+	enum adv_field_type type;
+	void *to; /* left alone when the field is missing */
+};
+
+/* Reads the fields. False: one is unknown or of the wrong type, and the request is answered. */
+bool adv_api_fields(struct adv_http_request *request, json_t *object,
+		    const struct adv_field *fields, size_t nr_fields);
+void adv_api_wrong_method(struct adv_http_request *request); /* 405 */
+
+void adv_api_modules(struct adv_control *control, struct adv_http_request *request,
+		     const struct adv_route *route);
+void adv_api_leases(struct adv_control *control, struct adv_http_request *request,
+		    const struct adv_route *route);
+json_t *adv_api_status(struct adv_control *control, uint32_t tenant);
+
+/* The module of a path's name as the peer sees it; NULL: refused already. */
+struct adv_module *adv_api_module(struct adv_control *control, struct adv_http_request *request,
+				  const char *name);
+
+/* Takes the bytes of a PUT and answers when the module is stored or refused. */
+void adv_deploy_begin(struct adv_control *control, struct adv_http_request *request,
+		      const char *name);
+void adv_deploy_handle(struct adv_control *control, struct adv_http_request *request,
+		       const char *name);
+json_t *adv_module_json(const struct adv_module *module);
+
+/* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
+struct adv_waiting {
+	struct adv_http_request *request; /* NULL: the peer has gone */
+};
+void adv_waiting_start(struct adv_waiting *waiting, struct adv_http_request *request);
+
+#endif

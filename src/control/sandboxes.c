@@ -1,0 +1,688 @@
+/* sandboxes.c - warden, pool and claims, brought together on the control thread. Nothing here blocks. */
+#include "control/sandboxes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+/* Refill only when requests have had the machine for so long: builds must not compete with the claim that caused them. */
+#define REFILL_DELAY_NS (2 * ADV_MS)
+#define SEND_RETRY_NS	(ADV_MS / 2)
+#define COLLECT_NS	(10 * ADV_MS)
+#define LOG_LINES_BURST 20 /* lines of one sandbox that are logged at once */
+#define LOG_LINE_NS	(100 * ADV_MS)
+#define LOG_BYTES	1024
+
+/* One sandbox that the warden was asked for. */
+struct box {
+	uint32_t id;
+	int pid;
+	int report_fd;
+	int log_fd;
+	struct adv_watch report_watch;
+	struct adv_watch log_watch;
+	struct adv_claim *claim;   /* NULL: the pool's */
+	struct adv_module *module; /* that a hot one has loaded or loads; a reference */
+	uint64_t asked_ns;
+	char reason[ADV_REASON_MAX]; /* what it said went wrong */
+	uint64_t log_allowed_ns;     /* token bucket for its log */
+	uint32_t log_dropped;
+	size_t log_fill;
+	char log[LOG_BYTES];
+	struct adv_sandboxes *owner;
+	struct box *next_retired;
+};
+
+/* A request that the warden's socket had no room for. */
+struct pending {
+	struct pending *next;
+	struct adv_warden_request request;
+	int fds[ADV_ORDER_FDS_MAX];
+	unsigned nr_fds;
+};
+
+struct adv_sandboxes {
+	struct adv_loop *loop;
+	struct adv_warden *warden;
+	struct adv_pool *pool;
+	struct adv_watch warden_watch;
+	struct adv_timer refill;
+	struct adv_timer resend;
+	struct adv_timer collect;
+	struct pending *first, **last;
+	struct box **boxes; /* by id; freed after the loop has let go of the watches */
+	uint32_t nr_boxes;
+	struct box *retired, *retired_before;
+	struct adv_module
+		*known[2 * ADV_POOL_HOT_MODULES_MAX + 1]; /* that the pool may ask to load */
+	void (*warden_gone)(void *user);
+	void *user;
+};
+
+/* ---- to the warden ---- */
+
+static int send_request(struct adv_sandboxes *s, const struct adv_warden_request *request,
+			const int *fds, unsigned nr_fds)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * ADV_ORDER_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (nr_fds > 0) {
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
+	}
+	return sendmsg(s->warden->socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static void pending_free(struct pending *p)
+{
+	for (unsigned i = 0; i < p->nr_fds; i++)
+		adv_fd_close(&p->fds[i]);
+	free(p);
+}
+
+static void resend_fire(struct adv_timer *timer)
+{
+	struct adv_sandboxes *s = timer->user;
+	while (s->first != NULL) {
+		struct pending *p = s->first;
+		int rc = send_request(s, &p->request, p->fds, p->nr_fds);
+		if (rc == -EAGAIN) {
+			adv_timer_set(&s->resend, adv_clock_monotonic_ns() + SEND_RETRY_NS);
+			return;
+		}
+		s->first = p->next;
+		if (s->first == NULL)
+			s->last = &s->first;
+		pending_free(p);
+	}
+}
+
+/* Keeps copies of the descriptors until the socket takes the request. */
+static int postpone(struct adv_sandboxes *s, const struct adv_warden_request *request,
+		    const int *fds, unsigned nr_fds)
+{
+	struct pending *p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return -ENOMEM;
+	p->request = *request;
+	for (; p->nr_fds < nr_fds; p->nr_fds++) {
+		int fd = fcntl(fds[p->nr_fds], F_DUPFD_CLOEXEC, 0);
+		if (fd < 0) {
+			int rc = -errno;
+			pending_free(p);
+			return rc;
+		}
+		p->fds[p->nr_fds] = fd;
+	}
+	*s->last = p;
+	s->last = &p->next;
+	adv_timer_set(&s->resend, adv_clock_monotonic_ns() + SEND_RETRY_NS);
+	return 0;
+}
+
+/* Requests keep their order: nothing overtakes what is postponed. */
+static int ask(struct adv_sandboxes *s, const struct adv_warden_request *request, const int *fds,
+	       unsigned nr_fds)
+{
+	if (s->first == NULL) {
+		int rc = send_request(s, request, fds, nr_fds);
+		if (rc != -EAGAIN && rc != -ENOBUFS)
+			return rc;
+	}
+	return postpone(s, request, fds, nr_fds);
+}
+
+/* ---- boxes ---- */
+
+static struct box *box_create(struct adv_sandboxes *s, uint32_t id)
+{
+	struct box *b = calloc(1, sizeof(*b));
+	if (b == NULL)
+		return NULL;
+	b->id = id;
+	b->report_fd = b->log_fd = -1;
+	b->owner = s;
+	b->asked_ns = adv_clock_monotonic_ns();
+	s->boxes[id] = b;
+	return b;
+}
+
+static void box_list_free(struct box *b)
+{
+	while (b != NULL) {
+		struct box *next = b->next_retired;
+		free(b);
+		b = next;
+	}
+}
+
+/* Completions of a stopped watch may still point at its box for one loop round: boxes wait for two timer rounds. */
+static void collect_fire(struct adv_timer *timer)
+{
+	struct adv_sandboxes *s = timer->user;
+	box_list_free(s->retired_before);
+	s->retired_before = s->retired;
+	s->retired = NULL;
+	if (s->retired_before != NULL)
+		adv_timer_set(&s->collect, adv_clock_monotonic_ns() + COLLECT_NS);
+}
+
+static void box_retire(struct box *b)
+{
+	struct adv_sandboxes *s = b->owner;
+	b->next_retired = s->retired;
+	s->retired = b;
+	if (s->collect.deadline_ns == UINT64_MAX)
+		adv_timer_set(&s->collect, adv_clock_monotonic_ns() + COLLECT_NS);
+}
+
+static void box_close(struct box *b)
+{
+	if (b->report_fd >= 0)
+		adv_watch_stop(&b->report_watch);
+	if (b->log_fd >= 0)
+		adv_watch_stop(&b->log_watch);
+	adv_fd_close(&b->report_fd);
+	adv_fd_close(&b->log_fd);
+	adv_module_put(b->module);
+	b->module = NULL;
+	b->owner->boxes[b->id] = NULL;
+	box_retire(b);
+}
+
+static int build(struct adv_sandboxes *s, uint32_t id, uint32_t libraries)
+{
+	struct adv_warden_request request = {
+		.type = ADV_WARDEN_BUILD, .id = id, .libraries = libraries, .cpu = -1};
+	if (box_create(s, id) == NULL)
+		return -ENOMEM;
+	int rc = ask(s, &request, NULL, 0);
+	if (rc < 0) {
+		free(s->boxes[id]);
+		s->boxes[id] = NULL;
+	}
+	return rc;
+}
+
+static void kill_box(struct adv_sandboxes *s, uint32_t id)
+{
+	struct adv_warden_request request = {.type = ADV_WARDEN_KILL, .id = id, .cpu = -1};
+	if (adv_pool_killed(s->pool, id) < 0)
+		return;
+	int rc = ask(s, &request, NULL, 0);
+	if (rc < 0)
+		adv_log_error("could not ask the warden to kill sandbox %u: %s", id, strerror(-rc));
+}
+
+/* ---- the function's log ---- */
+
+static void log_line(struct box *b, const char *line, size_t length)
+{
+	uint64_t now = adv_clock_monotonic_ns();
+	uint64_t floor =
+		now > LOG_LINES_BURST * LOG_LINE_NS ? now - LOG_LINES_BURST * LOG_LINE_NS : 0;
+	if (b->log_allowed_ns < floor)
+		b->log_allowed_ns = floor;
+	if (b->log_allowed_ns > now) {
+		b->log_dropped++;
+		return;
+	}
+	b->log_allowed_ns += LOG_LINE_NS;
+	char clean[LOG_BYTES + 1];
+	for (size_t i = 0; i < length; i++)
+		clean[i] = line[i] >= ' ' && line[i] != 0x7f ? line[i]
+							     : (line[i] & 0x80 ? line[i] : '?');
+	clean[length] = '\0';
+	const char *name = b->module != NULL ? b->module->name : "(deploy)";
+	if (b->log_dropped > 0)
+		adv_log_info("module %s, sandbox %u: %u lines dropped", name, b->id,
+			     b->log_dropped);
+	b->log_dropped = 0;
+	adv_log_info("module %s, sandbox %u: %s", name, b->id, clean);
+}
+
+/* Takes whole lines out of the buffer; a line that fills it is cut. */
+static void log_lines(struct box *b, bool end)
+{
+	size_t start = 0;
+	for (size_t i = 0; i < b->log_fill; i++) {
+		if (b->log[i] != '\n')
+			continue;
+		log_line(b, b->log + start, i - start);
+		start = i + 1;
+	}
+	if (start == 0 && (b->log_fill == sizeof(b->log) || (end && b->log_fill > 0))) {
+		log_line(b, b->log, b->log_fill);
+		start = b->log_fill;
+	}
+	memmove(b->log, b->log + start, b->log_fill - start);
+	b->log_fill -= start;
+}
+
+/* At most 16 KiB at a time: a function that floods its log must not hold the control thread. */
+static void log_ready(struct adv_watch *watch)
+{
+	struct box *b = watch->user;
+	for (int i = 0; i < 16; i++) {
+		ssize_t n = read(b->log_fd, b->log + b->log_fill, sizeof(b->log) - b->log_fill);
+		if (n <= 0) {
+			if (n == 0)
+				adv_watch_stop(watch);
+			return;
+		}
+		b->log_fill += (size_t)n;
+		log_lines(b, false);
+	}
+}
+
+/* ---- reports ---- */
+
+static bool printable(const char *text, size_t size)
+{
+	size_t n = strnlen(text, size);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return false;
+	return n < size;
+}
+
+/* What a tenant's process wrote is worth nothing until it has passed here. */
+static bool report_ok(struct adv_sandbox_report *r)
+{
+	if (r->type < ADV_REPORT_CONFINED || r->type > ADV_REPORT_FAILED)
+		return false;
+	if (r->nr_functions > ADV_FUNCTIONS_MAX)
+		return false;
+	r->described = r->described != 0;
+	if (r->type == ADV_REPORT_FUNCTION && r->name[0] == '\0')
+		return false;
+	return printable(r->name, sizeof(r->name)) && printable(r->text, sizeof(r->text));
+}
+
+static void take_report(struct box *b, const struct adv_sandbox_report *r)
+{
+	struct adv_sandboxes *s = b->owner;
+	if (r->type == ADV_REPORT_CONFINED)
+		adv_pool_confined(s->pool, b->id, adv_clock_monotonic_ns() - b->asked_ns);
+	if (r->type == ADV_REPORT_LOADED && b->claim == NULL)
+		adv_pool_loaded(s->pool, b->id);
+	if (r->type == ADV_REPORT_FAILED) {
+		memcpy(b->reason, r->text, sizeof(b->reason));
+		if (b->claim == NULL)
+			adv_log_warning("a sandbox for the pool failed: %s", r->text);
+	}
+	if (b->claim != NULL && b->claim->reported != NULL)
+		b->claim->reported(b->claim, r);
+	else
+		adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
+}
+
+static void read_reports(struct box *b)
+{
+	for (unsigned i = 0; i < ADV_FUNCTIONS_MAX + 8 && b->report_fd >= 0; i++) {
+		struct adv_sandbox_report r;
+		ssize_t n = recv(b->report_fd, &r, sizeof(r), MSG_DONTWAIT | MSG_TRUNC);
+		if (n < 0)
+			return;
+		if (n == 0) {
+			adv_watch_stop(&b->report_watch);
+			return;
+		}
+		if (n != (ssize_t)sizeof(r) || !report_ok(&r)) {
+			adv_log_warning("sandbox %u broke the protocol and is killed", b->id);
+			kill_box(b->owner, b->id);
+			return;
+		}
+		take_report(b, &r);
+	}
+}
+
+static void report_ready(struct adv_watch *watch)
+{
+	read_reports(watch->user);
+}
+
+/* ---- from the warden ---- */
+
+static void built(struct box *b, const struct adv_warden_event *event, int *fds)
+{
+	b->pid = event->pid;
+	b->report_fd = adv_fd_steal(&fds[0]);
+	b->log_fd = adv_fd_steal(&fds[1]);
+	fcntl(b->log_fd, F_SETFL, fcntl(b->log_fd, F_GETFL) | O_NONBLOCK);
+	adv_watch_start(&b->report_watch, b->owner->loop, b->report_fd, report_ready, b);
+	adv_watch_start(&b->log_watch, b->owner->loop, b->log_fd, log_ready, b);
+}
+
+/* The sandbox is no more: last words first, then the pool, then whoever had it. */
+static void gone(struct box *b, const struct adv_death *death, const char *reason)
+{
+	struct adv_sandboxes *s = b->owner;
+	if (b->report_fd >= 0)
+		read_reports(b);
+	if (b->log_fd >= 0) {
+		log_ready(&b->log_watch);
+		log_lines(b, true);
+	}
+	if (death->code == 0 || adv_pool_state(s->pool, b->id) == ADV_POOL_BUILDING ||
+	    adv_pool_state(s->pool, b->id) == ADV_POOL_LOADING)
+		adv_pool_failed(s->pool, b->id, adv_clock_monotonic_ns());
+	adv_pool_died(s->pool, b->id);
+	struct adv_claim *claim = b->claim;
+	char text[ADV_REASON_MAX];
+	memcpy(text, reason != NULL ? reason : b->reason, sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	box_close(b);
+	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
+	if (claim == NULL)
+		return;
+	claim->id = ADV_NO_SANDBOX;
+	claim->died(claim, death, text[0] != '\0' ? text : NULL);
+}
+
+static void take_event(struct adv_sandboxes *s, struct adv_warden_event *event, int *fds,
+		       unsigned nr_fds)
+{
+	event->text[sizeof(event->text) - 1] = '\0';
+	struct box *b = event->id < s->nr_boxes ? s->boxes[event->id] : NULL;
+	if (b == NULL) {
+		adv_log_debug("the warden speaks of sandbox %u, which is nobody's: %s", event->id,
+			      event->text);
+		return;
+	}
+	switch (event->type) {
+	case ADV_EVENT_BUILT:
+		if (nr_fds == 2 && b->report_fd < 0)
+			built(b, event, fds);
+		break;
+	case ADV_EVENT_FAILED: {
+		static const struct adv_death none;
+		if (b->claim == NULL)
+			adv_log_warning("a sandbox could not be built: %s", event->text);
+		gone(b, &none, event->text);
+		break;
+	}
+	case ADV_EVENT_DIED:
+		gone(b, &event->death, NULL);
+		break;
+	case ADV_EVENT_REFUSED:
+		adv_log_error("the warden refused a request for sandbox %u: %s", event->id,
+			      event->text);
+		kill_box(s, event->id);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Returns false when there is nothing more to read. */
+static bool read_event(struct adv_sandboxes *s)
+{
+	struct adv_warden_event event;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * 2)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = &event, .iov_len = sizeof(event)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(s->warden->socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return errno == EINTR;
+	if (n != (ssize_t)sizeof(event)) {
+		adv_watch_stop(&s->warden_watch);
+		adv_log_error("the warden has gone away");
+		s->warden_gone(s->user);
+		return false;
+	}
+	int fds[2] = {-1, -1};
+	unsigned nr_fds = 0;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		nr_fds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), nr_fds * sizeof(int));
+	}
+	take_event(s, &event, fds, nr_fds);
+	adv_fd_close(&fds[0]);
+	adv_fd_close(&fds[1]);
+	return true;
+}
+
+static void warden_ready(struct adv_watch *watch)
+{
+	for (int i = 0; i < 64; i++)
+		if (!read_event(watch->user))
+			return;
+}
+
+/* ---- the pool's wishes ---- */
+
+static struct adv_module *known_module(struct adv_sandboxes *s, uint64_t key)
+{
+	for (size_t i = 0; i < sizeof(s->known) / sizeof(s->known[0]); i++)
+		if (s->known[i] != NULL && s->known[i]->key == key)
+			return s->known[i];
+	return NULL;
+}
+
+static int load_ahead(struct adv_sandboxes *s, uint32_t id, uint64_t key)
+{
+	struct adv_module *module = known_module(s, key);
+	struct box *b = s->boxes[id];
+	if (module == NULL || module->memfd < 0 || b == NULL)
+		return -ENOENT;
+	struct adv_warden_request request = {
+		.type = ADV_WARDEN_ORDER,
+		.id = id,
+		.cpu = -1,
+		.order = {.type = ADV_ORDER_LOAD, .nr_functions = module->nr_functions},
+	};
+	b->module = adv_module_get(module);
+	return ask(s, &request, &module->memfd, 1);
+}
+
+static void carry_out(struct adv_sandboxes *s, const struct adv_pool_order *order)
+{
+	int rc = 0;
+	switch (order->act) {
+	case ADV_POOL_BUILD:
+		rc = build(s, order->id, order->libraries);
+		if (rc < 0) {
+			adv_pool_failed(s->pool, order->id, adv_clock_monotonic_ns());
+			adv_pool_died(s->pool, order->id);
+		}
+		break;
+	case ADV_POOL_LOAD:
+		rc = load_ahead(s, order->id, order->key);
+		if (rc < 0)
+			kill_box(s, order->id);
+		break;
+	case ADV_POOL_KILL:
+		kill_box(s, order->id);
+		break;
+	case ADV_POOL_IDLE:
+		break;
+	}
+	if (rc < 0)
+		adv_log_warning("the pool could not be filled: %s", strerror(-rc));
+}
+
+static void refill_fire(struct adv_timer *timer)
+{
+	struct adv_sandboxes *s = timer->user;
+	/* Bounded: a pool that asks for ever must not hold the thread. */
+	for (uint32_t i = 0; i < s->nr_boxes; i++) {
+		struct adv_pool_order order = adv_pool_next(s->pool, adv_clock_monotonic_ns());
+		if (order.act == ADV_POOL_IDLE) {
+			if (s->refill.deadline_ns == UINT64_MAX && order.when_ns != UINT64_MAX)
+				adv_timer_set(&s->refill, order.when_ns);
+			return;
+		}
+		carry_out(s, &order);
+	}
+}
+
+/* ---- for claims ---- */
+
+static struct adv_pool_module pool_module(const struct adv_module *module, uint32_t libraries)
+{
+	struct adv_pool_module m = {.libraries = libraries};
+	if (module != NULL) {
+		m.key = module->key;
+		m.libraries = module->libraries;
+		m.poolable = module->poolable;
+	}
+	return m;
+}
+
+enum adv_status adv_sandboxes_claim(struct adv_sandboxes *s, const struct adv_module *module,
+				    uint32_t libraries, struct adv_claim *claim)
+{
+	struct adv_pool_module m = pool_module(module, libraries);
+	uint32_t id;
+	enum adv_pool_hit hit = adv_pool_claim(s->pool, &m, &id);
+	if (hit == ADV_POOL_EXHAUSTED)
+		return ADV_NO_CAPACITY;
+	if (hit == ADV_POOL_MISS && build(s, id, m.libraries) < 0) {
+		adv_pool_failed(s->pool, id, adv_clock_monotonic_ns());
+		adv_pool_died(s->pool, id);
+		return ADV_NO_CAPACITY;
+	}
+	struct box *b = s->boxes[id];
+	b->claim = claim;
+	if (module != NULL && b->module == NULL)
+		b->module = adv_module_get((struct adv_module *)module);
+	claim->id = id;
+	claim->hit = hit;
+	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
+	return ADV_OK;
+}
+
+int adv_sandboxes_order(struct adv_sandboxes *s, const struct adv_claim *claim, int cpu,
+			uint64_t memory_bytes, const struct adv_sandbox_order *order,
+			const int *fds, unsigned nr_fds)
+{
+	struct adv_warden_request request = {
+		.type = ADV_WARDEN_ORDER,
+		.id = claim->id,
+		.cpu = cpu,
+		.memory_bytes = memory_bytes,
+		.order = *order,
+	};
+	return ask(s, &request, fds, nr_fds);
+}
+
+void adv_sandboxes_kill(struct adv_sandboxes *s, struct adv_claim *claim)
+{
+	if (claim->id != ADV_NO_SANDBOX)
+		kill_box(s, claim->id);
+}
+
+/* The references follow the pool's own list of modules used of late: the oldest makes room. */
+void adv_sandboxes_module_used(struct adv_sandboxes *s, struct adv_module *module)
+{
+	const size_t n = sizeof(s->known) / sizeof(s->known[0]);
+	size_t at = 0;
+	while (at < n - 1 && s->known[at] != module)
+		at++;
+	if (s->known[at] != module) {
+		adv_module_put(s->known[at]);
+		adv_module_get(module);
+	}
+	memmove(s->known + 1, s->known, at * sizeof(s->known[0]));
+	s->known[0] = module;
+	struct adv_pool_module m = pool_module(module, 0);
+	adv_pool_module_used(s->pool, &m, module->hot);
+	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
+}
+
+void adv_sandboxes_module_gone(struct adv_sandboxes *s, struct adv_module *module)
+{
+	adv_pool_module_gone(s->pool, module->key);
+	for (size_t i = 0; i < sizeof(s->known) / sizeof(s->known[0]); i++) {
+		if (s->known[i] != module)
+			continue;
+		s->known[i] = NULL;
+		adv_module_put(module);
+	}
+	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
+}
+
+void adv_sandboxes_stats(const struct adv_sandboxes *s, struct adv_pool_stats *stats)
+{
+	adv_pool_stats(s->pool, stats);
+}
+
+/* ---- life ---- */
+
+int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv_sandboxes **out)
+{
+	struct adv_sandboxes *s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		return -ENOMEM;
+	s->loop = options->loop;
+	s->warden = options->warden;
+	s->warden_gone = options->warden_gone;
+	s->user = options->user;
+	s->last = &s->first;
+	s->nr_boxes = options->pool.max_sandboxes;
+	s->boxes = calloc(s->nr_boxes, sizeof(*s->boxes));
+	int rc = s->boxes == NULL ? -ENOMEM : adv_pool_create(&options->pool, &s->pool);
+	if (rc < 0) {
+		free(s->boxes);
+		free(s);
+		return rc;
+	}
+	adv_timer_init(&s->refill, s->loop, refill_fire, s);
+	adv_timer_init(&s->resend, s->loop, resend_fire, s);
+	adv_timer_init(&s->collect, s->loop, collect_fire, s);
+	adv_watch_start(&s->warden_watch, s->loop, s->warden->socket, warden_ready, s);
+	adv_timer_set(&s->refill, adv_clock_monotonic_ns());
+	*out = s;
+	return 0;
+}
+
+/* The loop must not run again: what its completions point at is freed. */
+void adv_sandboxes_destroy(struct adv_sandboxes *s)
+{
+	if (s == NULL)
+		return;
+	for (uint32_t i = 0; i < s->nr_boxes; i++)
+		if (s->boxes[i] != NULL)
+			box_close(s->boxes[i]);
+	box_list_free(s->retired);
+	box_list_free(s->retired_before);
+	while (s->first != NULL) {
+		struct pending *p = s->first;
+		s->first = p->next;
+		pending_free(p);
+	}
+	for (size_t i = 0; i < sizeof(s->known) / sizeof(s->known[0]); i++)
+		adv_module_put(s->known[i]);
+	adv_timer_set(&s->refill, UINT64_MAX);
+	adv_timer_set(&s->resend, UINT64_MAX);
+	adv_timer_set(&s->collect, UINT64_MAX);
+	adv_watch_stop(&s->warden_watch);
+	adv_pool_destroy(s->pool);
+	free(s->boxes);
+	free(s);
+}

@@ -1,0 +1,304 @@
+/*
+ * workers.c - a lease's workers: claims, orders, deaths and replacements; the watchdog and the counting of use.
+ * Control thread only.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/control.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#define USAGE_NS	 ADV_SEC
+#define RESTART_FIRST_NS ADV_MS
+#define WATCHDOG_MAX_NS	 (ADV_WATCHDOG_IDLE_MS * ADV_MS)
+
+struct adv_ledger_line adv_workers_bill(const struct adv_held *h)
+{
+	struct adv_ledger_line line = {.tenant = h->entry->wish.tenant};
+	snprintf(line.module, sizeof(line.module), "%u/%s", h->module->owner, h->module->name);
+	return line;
+}
+
+/* ---- starting ---- */
+
+static int send_order(struct adv_worker_slot *w)
+{
+	struct adv_held *h = w->held;
+	const struct adv_geometry *g = &h->geometry;
+	const struct adv_lease_wish *wish = &h->entry->wish;
+	const struct adv_core *place = &h->entry->places[w->lane];
+	bool hot = w->claim.hit == ADV_POOL_HIT_HOT;
+	struct adv_sandbox_order order = {
+		.type = hot ? ADV_ORDER_SERVE : ADV_ORDER_LOAD_AND_SERVE,
+		.lane = w->lane,
+		.nr_lanes = g->nr_lanes,
+		.nr_slots = g->nr_slots,
+		.in_capacity = g->in_capacity,
+		.out_capacity = g->out_capacity,
+		.nr_functions = h->module->nr_functions,
+		.yield = place->shared,
+		.generation = w->supervisor.generation,
+		.hot_us = wish->hot_us,
+	};
+	int fds[ADV_ORDER_FDS_MAX];
+	unsigned n = 0;
+	if (!hot)
+		fds[n++] = h->module->memfd;
+	fds[n++] = h->shared[ADV_LANE_REQ].ro;
+	fds[n++] = h->shared[ADV_LANE_CPL].rw;
+	fds[n++] = h->shared[ADV_LANE_SLOTS].rw;
+	fds[n++] = h->event_fd;
+	return adv_sandboxes_order(h->control->sandboxes, &w->claim, place->cpu, wish->memory_bytes,
+				   &order, fds, n);
+}
+
+static enum adv_status start_worker(struct adv_worker_slot *w)
+{
+	struct adv_held *h = w->held;
+	struct adv_sandboxes *s = h->control->sandboxes;
+	w->timed_out = false;
+	enum adv_status status = adv_sandboxes_claim(s, h->module, 0, &w->claim);
+	if (status != ADV_OK)
+		return status;
+	h->nr_live++;
+	int rc = send_order(w);
+	if (rc == 0)
+		return ADV_OK;
+	adv_log_error("lease %llu: worker %u could not be given its order: %s",
+		      (unsigned long long)h->entry->id, w->lane, strerror(-rc));
+	adv_sandboxes_kill(s, &w->claim);
+	return ADV_OK; /* its death is on the way and is dealt with like any other */
+}
+
+/* ---- deaths ---- */
+
+static void restart_later(struct adv_worker_slot *w)
+{
+	uint32_t shift = w->failures < 10 ? w->failures : 10;
+	adv_timer_set(&w->restart, adv_clock_monotonic_ns() + (RESTART_FIRST_NS << shift));
+}
+
+static void replace(struct adv_worker_slot *w)
+{
+	struct adv_held *h = w->held;
+	if (h->entry->state != ADV_LEASE_GRANTED && h->entry->state != ADV_LEASE_ACTIVE)
+		return;
+	if (w->failures >= ADV_RESTART_FAILURES_MAX) {
+		adv_log_warning("lease %llu ends: %u workers in a row died before they served",
+				(unsigned long long)h->entry->id, w->failures);
+		adv_held_end(h, ADV_LOAD_FAILED);
+		return;
+	}
+	if (w->failures > 0) {
+		restart_later(w);
+		return;
+	}
+	if (start_worker(w) != ADV_OK) {
+		w->failures++;
+		restart_later(w);
+	}
+}
+
+static void restart_fire(struct adv_timer *timer)
+{
+	struct adv_worker_slot *w = timer->user;
+	struct adv_held *h = w->held;
+	if (h->entry->state != ADV_LEASE_GRANTED && h->entry->state != ADV_LEASE_ACTIVE)
+		return;
+	if (start_worker(w) == ADV_OK)
+		return;
+	w->failures++;
+	if (w->failures >= ADV_RESTART_FAILURES_MAX)
+		adv_held_end(h, ADV_NO_CAPACITY);
+	else
+		restart_later(w);
+}
+
+static enum adv_status why(const struct adv_worker_slot *w, const struct adv_death *death,
+			   const char *reason, bool served, uint32_t *detail)
+{
+	*detail = 0;
+	if (w->timed_out)
+		return ADV_TIMEOUT;
+	if (death->code == 0 || (reason != NULL && !served))
+		return ADV_LOAD_FAILED;
+	enum adv_status status = adv_death_status(death, detail);
+	if (status == ADV_CRASHED && adv_supervisor_memory_hint(&w->supervisor))
+		return ADV_OUT_OF_MEMORY;
+	return status;
+}
+
+/* The order matters: the worker is reaped, so no call of its epoch runs after the caller is told. */
+static void worker_died(struct adv_claim *claim, const struct adv_death *death, const char *reason)
+{
+	struct adv_worker_slot *w = claim->user;
+	struct adv_held *h = w->held;
+	struct adv_ledger_line used = adv_workers_bill(h);
+	used.cpu_us = death->cpu_ns / ADV_US;
+	adv_workers_count(h);
+	adv_ledger_add(h->control->ledger, &used);
+	h->nr_live--;
+	if (h->entry->state == ADV_LEASE_ENDING) {
+		if (h->nr_live == 0)
+			adv_held_finish(h);
+		return;
+	}
+	bool served = adv_supervisor_served(&w->supervisor);
+	uint32_t detail;
+	enum adv_status status = why(w, death, reason, served, &detail);
+	adv_log_info("lease %llu: worker %u of module %s died: %s%s%s",
+		     (unsigned long long)h->entry->id, w->lane, h->module->name,
+		     adv_status_text(status), reason != NULL ? ": " : "",
+		     reason != NULL ? reason : "");
+	h->deaths++;
+	w->failures = served ? 0 : w->failures + 1;
+	if (adv_supervisor_death(&w->supervisor, status, detail) < 0) {
+		adv_held_end(h, ADV_WORKER_LOST);
+		return;
+	}
+	adv_held_wake(h);
+	replace(w);
+}
+
+enum adv_status adv_workers_start(struct adv_held *h)
+{
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
+		struct adv_worker_slot *w = &h->workers[i];
+		w->held = h;
+		w->lane = i;
+		w->claim.id = ADV_NO_SANDBOX;
+		w->claim.user = w;
+		w->claim.died = worker_died;
+		adv_timer_init(&w->restart, h->control->loop, restart_fire, w);
+		adv_supervisor_init(&w->supervisor, &h->geometry, i, h->shared[ADV_LANE_REQ].map,
+				    h->shared[ADV_LANE_CPL].map);
+	}
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
+		enum adv_status status = start_worker(&h->workers[i]);
+		if (status != ADV_OK)
+			return status;
+		h->hot_hits += h->workers[i].claim.hit == ADV_POOL_HIT_HOT;
+	}
+	return ADV_OK;
+}
+
+void adv_workers_kill(struct adv_held *h)
+{
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
+		adv_timer_set(&h->workers[i].restart, UINT64_MAX);
+		adv_sandboxes_kill(h->control->sandboxes, &h->workers[i].claim);
+	}
+}
+
+bool adv_workers_busy(const struct adv_held *h)
+{
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++)
+		if (adv_supervisor_busy(&h->workers[i].supervisor))
+			return true;
+	return false;
+}
+
+/* ---- the watchdog ---- */
+
+/* Returns whether any call is being run. */
+static bool watch_lease(struct adv_held *h, uint64_t now_ns, uint64_t *next_ns)
+{
+	bool running = false;
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
+		struct adv_worker_slot *w = &h->workers[i];
+		if (w->claim.id == ADV_NO_SANDBOX || w->timed_out)
+			continue;
+		if (adv_supervisor_overdue(&w->supervisor, now_ns, next_ns)) {
+			w->timed_out = true;
+			adv_sandboxes_kill(h->control->sandboxes, &w->claim);
+		}
+		running |= w->supervisor.watched != 0;
+	}
+	return running;
+}
+
+/* Every 10 ms while calls run; the interval doubles, up to a second, while none does. */
+static void watchdog_fire(struct adv_timer *timer)
+{
+	struct adv_control *c = timer->user;
+	uint64_t now = adv_clock_monotonic_ns();
+	uint64_t next = UINT64_MAX;
+	bool any = false, running = false;
+	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
+	     e = adv_leases_next(c->leases, e)) {
+		any = true;
+		if (e->user != NULL && e->state != ADV_LEASE_ENDING)
+			running |= watch_lease(e->user, now, &next);
+	}
+	if (!any)
+		return;
+	c->watchdog_ns = running ? ADV_WATCHDOG_MS * ADV_MS : c->watchdog_ns * 2;
+	if (c->watchdog_ns > WATCHDOG_MAX_NS)
+		c->watchdog_ns = WATCHDOG_MAX_NS;
+	uint64_t at = now + c->watchdog_ns;
+	adv_timer_set(timer, next < at ? next : at);
+}
+
+/* ---- use ---- */
+
+void adv_workers_count(struct adv_held *h)
+{
+	const struct adv_lease_wish *wish = &h->entry->wish;
+	uint64_t now = adv_clock_boottime_ns();
+	uint64_t elapsed_us = (now - h->counted_ns) / ADV_US;
+	struct adv_ledger_line used = adv_workers_bill(h);
+	used.allocated_core_us = adv_ledger_product(elapsed_us, wish->workers);
+	used.allocated_mib_ms =
+		adv_ledger_product(used.allocated_core_us, wish->memory_bytes / ADV_MIB) / 1000;
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
+		struct adv_lane_counts counts;
+		adv_supervisor_count(&h->workers[i].supervisor, elapsed_us * ADV_US, &counts);
+		used.executed_us += counts.executed_ns / ADV_US;
+		used.polled_us += counts.polled_ns / ADV_US;
+		used.calls += counts.calls;
+		used.failures += counts.failures;
+		used.bytes += counts.bytes;
+	}
+	h->counted_ns += elapsed_us * ADV_US; /* the rest is counted the next time */
+	adv_ledger_add(h->control->ledger, &used);
+}
+
+static void store_usage(struct adv_control *c)
+{
+	struct adv_ledger_line lines[64];
+	size_t n;
+	while ((n = adv_ledger_take_dirty(c->ledger, lines, sizeof(lines) / sizeof(lines[0]))) > 0)
+		adv_registry_store_ledger(c->registry, lines, n);
+}
+
+static void usage_fire(struct adv_timer *timer)
+{
+	struct adv_control *c = timer->user;
+	bool any = false;
+	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
+	     e = adv_leases_next(c->leases, e)) {
+		any = true;
+		if (e->user != NULL)
+			adv_workers_count(e->user);
+	}
+	store_usage(c);
+	if (any)
+		adv_timer_set(timer, adv_clock_monotonic_ns() + USAGE_NS);
+}
+
+void adv_workers_timers_init(struct adv_control *c)
+{
+	adv_timer_init(&c->watchdog_timer, c->loop, watchdog_fire, c);
+	adv_timer_init(&c->usage_timer, c->loop, usage_fire, c);
+}
+
+void adv_workers_watch(struct adv_control *c)
+{
+	uint64_t now = adv_clock_monotonic_ns();
+	c->watchdog_ns = ADV_WATCHDOG_MS * ADV_MS;
+	adv_timer_set(&c->watchdog_timer, now + c->watchdog_ns);
+	if (c->usage_timer.deadline_ns == UINT64_MAX)
+		adv_timer_set(&c->usage_timer, now + USAGE_NS);
+}

@@ -1,0 +1,257 @@
+/*
+ * lane_worker.c - the worker's side of a lane. The sandbox's only thread; no allocation, no lock, hot no system call.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "lane/lane_worker.h"
+#include "util/clock.h"
+#include "util/futex.h"
+
+#define SPINS_PER_LOOK 128 /* at the clock, between looks at the ring */
+
+void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *g,
+			  const struct adv_worker_lane_options *o)
+{
+	const uint8_t *req = o->req;
+	uint8_t *cpl = o->cpl;
+	memset(w, 0, sizeof(*w));
+	w->caller_line = (const struct adv_caller_line *)req;
+	w->requests = (const struct adv_entry *)(req + ADV_LANE_RING_OFFSET);
+	w->line = (struct adv_worker_line *)cpl;
+	w->progress = (struct adv_progress_line *)(cpl + sizeof(struct adv_worker_line));
+	w->completions = (struct adv_entry *)(cpl + ADV_LANE_RING_OFFSET);
+	w->inputs = o->inputs;
+	w->outputs = o->outputs;
+	w->nr_slots = g->nr_slots;
+	w->mask = g->nr_entries - 1;
+	w->in_capacity = g->in_capacity;
+	w->out_capacity = g->out_capacity;
+	w->nr_functions = o->nr_functions;
+	w->epoch = adv_generation_epoch(o->generation);
+	w->request_seq = w->completion_seq = w->backlog_seq = adv_generation_base(o->generation);
+	w->hot_ns = o->hot_us > UINT64_MAX / 1000 ? UINT64_MAX : o->hot_us * 1000;
+	w->yield = o->yield;
+	w->event_fd = o->event_fd;
+	w->ticks = o->ticks;
+	w->idle_since = w->backlog_at = adv_ticks_now(&w->ticks);
+	atomic_store_explicit(&w->line->state, ADV_SIDE_RUNNING, memory_order_release);
+}
+
+/* One writer: a plain load and store, atomic for the node's sake, without a locked instruction. */
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+static const struct adv_entry *next_request(const struct adv_worker_lane *w)
+{
+	return &w->requests[w->request_seq & w->mask];
+}
+
+/* Pairs with the caller's release store of seq. */
+static bool arrived(const struct adv_worker_lane *w)
+{
+	const struct adv_entry *e = next_request(w);
+	return atomic_load_explicit(&e->seq, memory_order_acquire) == w->request_seq &&
+	       e->epoch == w->epoch;
+}
+
+/* ---- completions ---- */
+
+static void publish(struct adv_worker_lane *w, const struct adv_work *work, enum adv_status status,
+		    uint32_t length, uint64_t execution_ns)
+{
+	struct adv_entry *e = &w->completions[w->completion_seq & w->mask];
+	if (length > 0 && length <= ADV_INLINE_MAX)
+		memcpy(e->payload, work->out, length);
+	e->call_id = work->call_id;
+	e->length = length;
+	e->time = execution_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)execution_ns;
+	e->code = (uint16_t)status;
+	e->slot = work->slot;
+	atomic_store_explicit(&e->flags, 0, memory_order_relaxed);
+	e->epoch = w->epoch;
+	e->crc = 0;
+	/* Release for the reader, and a full fence before the look at the caller's state: pairs with its fence in adv_caller_sleep(). */
+	atomic_exchange_explicit(&e->seq, w->completion_seq, memory_order_seq_cst);
+	w->completion_seq++;
+	if (atomic_load_explicit(&w->caller_line->state, memory_order_seq_cst) ==
+	    ADV_SIDE_SLEEPING) {
+		uint64_t one = 1;
+		ssize_t ignored = write(w->event_fd, &one, sizeof(one));
+		(void)ignored;
+	}
+}
+
+/* For calls that are never run. */
+static void reject(struct adv_worker_lane *w, const struct adv_work *work, enum adv_status status)
+{
+	add(&w->progress->failures, 1);
+	add(&w->progress->calls, 1);
+	publish(w, work, status, 0, 0);
+}
+
+void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
+			 enum adv_status status, uint32_t length)
+{
+	struct adv_progress_line *p = w->progress;
+	uint64_t now = adv_ticks_now(&w->ticks);
+	uint64_t ns = adv_ticks_ns(&w->ticks, now - w->accepted_at);
+	if (length > w->out_capacity) {
+		status = ADV_BAD_SIZE;
+		length = 0;
+	}
+	if (status != ADV_OK)
+		add(&p->failures, 1);
+	add(&p->out_bytes, length);
+	add(&p->executed_ns, ns);
+	add(&p->calls, 1);
+	atomic_store_explicit(&p->running, 0, memory_order_relaxed);
+	w->idle_since = now;
+	publish(w, work, status, length, ns);
+}
+
+/* ---- requests ---- */
+
+/*
+ * When could this request first have been seen? Requests that lie behind the one being taken are noted as seen now; one that
+ * was noted before counts from then. Only calls with a budget pay for the look ahead.
+ */
+static uint64_t seen_since(struct adv_worker_lane *w, uint32_t seq, uint64_t now)
+{
+	if ((int32_t)(seq - w->backlog_seq) < 0)
+		return w->backlog_at;
+	uint32_t ahead = seq + 1;
+	while (ahead - seq <= w->mask && atomic_load_explicit(&w->requests[ahead & w->mask].seq,
+							      memory_order_relaxed) == ahead)
+		ahead++;
+	w->backlog_seq = ahead;
+	w->backlog_at = now;
+	return now;
+}
+
+/* Copies the entry out, once. False: it is answered already, or its call must not be run. */
+static bool take(struct adv_worker_lane *w, struct adv_work *work)
+{
+	const struct adv_entry *e = next_request(w);
+	uint32_t seq = w->request_seq++;
+	uint16_t flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
+	memcpy(work->small, e->payload, ADV_INLINE_MAX);
+	work->call_id = e->call_id;
+	work->length = e->length;
+	work->budget_us = e->time;
+	work->function = e->code;
+	work->slot = e->slot;
+	/* What was read is not read again: the caller may be changing it now. */
+	atomic_signal_fence(memory_order_seq_cst);
+	w->accepted_at = adv_ticks_now(&w->ticks);
+	if (work->slot >= w->nr_slots) {
+		work->slot = 0; /* nothing is written there: the length is zero */
+		reject(w, work, ADV_BAD_ENTRY);
+		return false;
+	}
+	work->out = w->outputs[work->slot];
+	work->in = work->length <= ADV_INLINE_MAX ? work->small
+						  : w->inputs + (size_t)work->slot * w->in_capacity;
+	if (work->length > w->in_capacity) {
+		reject(w, work, ADV_BAD_ENTRY);
+		return false;
+	}
+	if (work->function >= w->nr_functions) {
+		reject(w, work, ADV_NO_FUNCTION);
+		return false;
+	}
+	if (flags & ADV_ENTRY_CANCELLED) {
+		reject(w, work, ADV_TIMEOUT);
+		return false;
+	}
+	work->deadline_ns = 0;
+	if (work->budget_us != 0) {
+		uint64_t since = seen_since(w, seq, w->accepted_at);
+		if (adv_ticks_ns(&w->ticks, w->accepted_at - since) >= work->budget_us * ADV_US) {
+			reject(w, work, ADV_TIMEOUT);
+			return false;
+		}
+	}
+	add(&w->progress->in_bytes, work->length);
+	atomic_store_explicit(&w->progress->running, adv_generation(w->epoch, seq),
+			      memory_order_relaxed);
+	return true;
+}
+
+bool adv_worker_try(struct adv_worker_lane *w, struct adv_work *work)
+{
+	while (arrived(w))
+		if (take(w, work))
+			return true;
+	return false;
+}
+
+uint64_t adv_worker_deadline(const struct adv_worker_lane *w, const struct adv_work *work)
+{
+	if (work->budget_us == 0)
+		return 0;
+	uint64_t run = adv_ticks_ns(&w->ticks, adv_ticks_now(&w->ticks) - w->accepted_at);
+	uint64_t queued = adv_ticks_ns(&w->ticks, w->accepted_at - w->backlog_at);
+	uint64_t budget = work->budget_us * ADV_US;
+	uint64_t used = run + queued;
+	return adv_clock_monotonic_ns() + (used < budget ? budget - used : 0);
+}
+
+/* ---- waiting ---- */
+
+static void count_polled(struct adv_worker_lane *w)
+{
+	uint64_t now = adv_ticks_now(&w->ticks);
+	add(&w->progress->polled_ns, adv_ticks_ns(&w->ticks, now - w->idle_since));
+	w->idle_since = now;
+}
+
+/* Sleeps until the next request may be there. The stale value is what the futex compares: a request that comes first is not missed. */
+static void sleep_once(struct adv_worker_lane *w)
+{
+	const struct adv_entry *e = next_request(w);
+	uint32_t stale = atomic_load_explicit(&e->seq, memory_order_relaxed);
+	/* Pairs with the caller's exchange of seq followed by its load of this state. */
+	atomic_exchange_explicit(&w->line->state, ADV_SIDE_SLEEPING, memory_order_seq_cst);
+	if (!arrived(w) && atomic_load_explicit(&e->seq, memory_order_seq_cst) == stale)
+		adv_futex_wait(&e->seq, stale, NULL);
+	atomic_store_explicit(&w->line->state, ADV_SIDE_RUNNING, memory_order_relaxed);
+	w->idle_since = adv_ticks_now(&w->ticks);
+}
+
+/* Spins for the hot window. True: something came. */
+static bool spin(struct adv_worker_lane *w)
+{
+	for (;;) {
+		for (unsigned i = 0; i < SPINS_PER_LOOK; i++) {
+			if (arrived(w))
+				return true;
+			if (w->yield)
+				sched_yield();
+			else
+				adv_pause();
+		}
+		uint64_t idle = adv_ticks_ns(&w->ticks, adv_ticks_now(&w->ticks) - w->idle_since);
+		if (idle >= w->hot_ns)
+			return false;
+		if (idle >= ADV_SEC)
+			count_polled(w); /* a bill must not wait for the next call */
+	}
+}
+
+void adv_worker_next(struct adv_worker_lane *w, struct adv_work *work)
+{
+	if (adv_worker_try(w, work))
+		return; /* the common case under load: not even a look at the clock */
+	for (;;) {
+		bool came = w->hot_ns > 0 && spin(w);
+		count_polled(w);
+		if (!came)
+			sleep_once(w);
+		if (adv_worker_try(w, work))
+			return;
+	}
+}

@@ -1,0 +1,159 @@
+/* supervisor.c - the node's side of a lane. The control thread; nothing read from a lane is trusted. */
+#include "lane/supervisor.h"
+
+#include <errno.h>
+#include <string.h>
+
+void adv_supervisor_format(void *req, void *cpl, void *slots, const struct adv_geometry *g)
+{
+	adv_lane_header_write(req, g, ADV_LANE_REQ);
+	adv_lane_header_write(cpl, g, ADV_LANE_CPL);
+	adv_lane_header_write(slots, g, ADV_LANE_SLOTS);
+}
+
+void adv_supervisor_init(struct adv_supervisor *s, const struct adv_geometry *g, uint32_t lane,
+			 const void *req, void *cpl)
+{
+	const uint8_t *r = (const uint8_t *)req + adv_geometry_req(g, lane);
+	uint8_t *c = (uint8_t *)cpl + adv_geometry_cpl(g, lane);
+	memset(s, 0, sizeof(*s));
+	s->geometry = g;
+	s->lane = lane;
+	s->requests = (const struct adv_entry *)(r + ADV_LANE_RING_OFFSET);
+	s->worker_line = (struct adv_worker_line *)c;
+	s->progress = (const struct adv_progress_line *)(c + sizeof(struct adv_worker_line));
+	s->completions = (struct adv_entry *)(c + ADV_LANE_RING_OFFSET);
+	s->node_line = (struct adv_node_line *)((uint8_t *)cpl + adv_geometry_node_line(g, lane));
+	s->generation = adv_generation(1, 1);
+	atomic_store_explicit(&s->node_line->generation, s->generation, memory_order_release);
+}
+
+/* The highest sequence number in a ring, as its entries circle around that of the first. */
+static uint32_t highest(const struct adv_entry *ring, uint32_t nr_entries)
+{
+	uint32_t first = atomic_load_explicit(&ring[0].seq, memory_order_relaxed);
+	uint32_t most = 0;
+	for (uint32_t i = 1; i < nr_entries; i++) {
+		uint32_t ahead = atomic_load_explicit(&ring[i].seq, memory_order_relaxed) - first;
+		if ((int32_t)ahead > (int32_t)most)
+			most = ahead;
+	}
+	return first + most;
+}
+
+int adv_supervisor_death(struct adv_supervisor *s, enum adv_status status, uint32_t detail)
+{
+	uint16_t epoch = adv_generation_epoch(s->generation);
+	uint32_t n = s->geometry->nr_entries;
+	if (epoch == ADV_EPOCH_MAX)
+		return -EOVERFLOW;
+	const struct adv_death_record record = {
+		.epoch = epoch, .status = (uint16_t)status, .detail = detail};
+	uint64_t packed;
+	memcpy(&packed, &record, sizeof(packed));
+	atomic_store_explicit(&s->node_line->deaths[epoch % ADV_DEATH_RECORDS], packed,
+			      memory_order_relaxed);
+	/* A caller that has not heard of the death publishes at most N more: the new base lies beyond them. */
+	uint32_t base = highest(s->requests, n) + 2 * n + 1;
+	s->generation = adv_generation((uint16_t)(epoch + 1), base);
+	s->watched = 0;
+	/* The next worker says RUNNING itself: adv_supervisor_served() tells whether it ever did. */
+	atomic_store_explicit(&s->worker_line->state, ADV_SIDE_STARTING, memory_order_relaxed);
+	/* Release: record and state before it. Pairs with the caller's acquire load. */
+	atomic_store_explicit(&s->node_line->generation, s->generation, memory_order_release);
+	return 0;
+}
+
+void adv_supervisor_revoke(struct adv_supervisor *s)
+{
+	atomic_store_explicit(&s->node_line->revoking, 1, memory_order_release);
+}
+
+void adv_supervisor_end(struct adv_supervisor *s, enum adv_status status)
+{
+	atomic_store_explicit(&s->node_line->ended, (uint32_t)status, memory_order_release);
+}
+
+/* The budget of the request that the worker says it runs; 0: none, or its word does not fit the ring. */
+static uint64_t budget_ns(const struct adv_supervisor *s, uint64_t running)
+{
+	uint32_t seq = adv_generation_base(running);
+	const struct adv_entry *e = &s->requests[seq & (s->geometry->nr_entries - 1)];
+	if (atomic_load_explicit(&e->seq, memory_order_acquire) != seq)
+		return 0;
+	return e->time * ADV_US;
+}
+
+bool adv_supervisor_overdue(struct adv_supervisor *s, uint64_t now_ns, uint64_t *next_ns)
+{
+	uint64_t running = atomic_load_explicit(&s->progress->running, memory_order_relaxed);
+	if (running == 0 || adv_generation_epoch(running) != adv_generation_epoch(s->generation)) {
+		s->watched = 0;
+		return false;
+	}
+	if (running != s->watched) {
+		s->watched = running;
+		s->watched_since_ns = now_ns;
+	}
+	uint64_t budget = budget_ns(s, running);
+	if (budget == 0)
+		return false;
+	uint64_t due = s->watched_since_ns + budget + ADV_TIMEOUT_KILL_US * ADV_US;
+	if (now_ns >= due)
+		return true;
+	if (due < *next_ns)
+		*next_ns = due;
+	return false;
+}
+
+/* What a counter has grown by since it was last read, at most `max`. */
+static uint64_t grown(const _Atomic uint64_t *counter, uint64_t *counted, uint64_t max)
+{
+	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+	uint64_t by = now - *counted;
+	*counted = now;
+	return by > max ? max : by;
+}
+
+void adv_supervisor_count(struct adv_supervisor *s, uint64_t max_ns, struct adv_lane_counts *counts)
+{
+	const struct adv_progress_line *p = s->progress;
+	/* A call takes more than a nanosecond: no honest figure is above the time that has passed. */
+	counts->calls = grown(&p->calls, &s->counted[0], max_ns);
+	counts->failures = grown(&p->failures, &s->counted[1], counts->calls);
+	counts->executed_ns = grown(&p->executed_ns, &s->counted[2], max_ns);
+	counts->polled_ns = grown(&p->polled_ns, &s->counted[3], max_ns - counts->executed_ns);
+	counts->bytes =
+		grown(&p->in_bytes, &s->counted[4], counts->calls * s->geometry->in_capacity) +
+		grown(&p->out_bytes, &s->counted[5], counts->calls * s->geometry->out_capacity);
+}
+
+bool adv_supervisor_memory_hint(const struct adv_supervisor *s)
+{
+	return atomic_load_explicit(&s->progress->memory_hint, memory_order_relaxed) != 0;
+}
+
+bool adv_supervisor_served(const struct adv_supervisor *s)
+{
+	return atomic_load_explicit(&s->worker_line->state, memory_order_relaxed) !=
+	       ADV_SIDE_STARTING;
+}
+
+/* The highest number of the current epoch in a ring; the base - 1 when there is none. */
+static uint32_t reached(const struct adv_supervisor *s, const struct adv_entry *ring)
+{
+	uint32_t before = adv_generation_base(s->generation) - 1;
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < s->geometry->nr_entries; i++) {
+		uint32_t ahead = atomic_load_explicit(&ring[i].seq, memory_order_acquire) - before;
+		if (ring[i].epoch == adv_generation_epoch(s->generation) &&
+		    (int32_t)ahead > (int32_t)most)
+			most = ahead;
+	}
+	return before + most;
+}
+
+bool adv_supervisor_busy(const struct adv_supervisor *s)
+{
+	return (int32_t)(reached(s, s->requests) - reached(s, s->completions)) > 0;
+}

@@ -1,0 +1,257 @@
+"""What the system tests share: a node of their own, its control socket, the command line, and a TAP runner.
+
+Every test starts from a private state directory. Nothing asserts on time; every wait has a bound and says what it waited for.
+Environment: ADVERB_BUILD is the build directory, ADVERB_MUST_HAVE a comma-separated list that turns skips into failures.
+"""
+
+import http.client
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+BUILD = os.environ["ADVERB_BUILD"]
+ADVERB = os.path.join(BUILD, "src", "adverb")
+HOSTILE = os.path.join(BUILD, "tests", "hostile")
+MUST_HAVE = set(filter(None, os.environ.get("ADVERB_MUST_HAVE", "").split(",")))
+UID_BASE = 1879048192
+WAIT_S = 60
+
+
+class Skip(Exception):
+    """The machine cannot run this test."""
+
+
+def need(what, have, why):
+    """Skips when `have` is false, unless `what` must be there."""
+    if not have:
+        if what in MUST_HAVE:
+            raise AssertionError(f"ADVERB_MUST_HAVE has {what}, but {why}")
+        raise Skip(why)
+
+
+def module(name):
+    """The path of a test module built under tests/hostile."""
+    for candidate in (f"hostile_{name}.so", f"{name}.so"):
+        path = os.path.join(HOSTILE, candidate)
+        if os.path.exists(path):
+            return path
+    raise AssertionError(f"no test module {name} under {HOSTILE}")
+
+
+def wait_for(what, condition, seconds=WAIT_S):
+    """Polls until condition() is true and returns its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s in vain for: {what}")
+        time.sleep(0.01)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout=WAIT_S):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Node:
+    """One `adverb serve`, with directories of its own; a context manager."""
+
+    def __init__(self, *options, user=None, directory=None, keep=False, wrap=()):
+        self.options = list(options)
+        self.user = user
+        self.keep = keep
+        self.wrap = list(wrap)
+        self.directory = directory or tempfile.mkdtemp(prefix="adverb-test-")
+        os.chmod(self.directory, 0o711)
+        if user is not None and directory is None:
+            os.chown(self.directory, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
+        self.socket = os.path.join(self.directory, "adverb.sock")
+        self.state = os.path.join(self.directory, "state")
+        self.log_path = os.path.join(self.directory, "log")
+        self.process = None
+
+    def start(self, expect_failure=False):
+        command = as_user(self.user) + self.wrap + [
+            ADVERB, "serve", "--state", self.state, "--listen", f"unix:{self.socket}",
+        ] + self.options
+        log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                        start_new_session=True)
+        log.close()
+        if expect_failure:
+            return self.process.wait(WAIT_S)
+        wait_for("the node to serve", self.serves)
+        return self
+
+    def serves(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the node ended with {self.process.returncode}:\n{self.log()}")
+        try:
+            return self.get("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    def pid(self):
+        return self.get("/v1/status")[1]["node"]["pid"]
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def stop(self):
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.kill(self.process.pid, signal.SIGTERM)
+        self.process.wait(WAIT_S)
+
+    def kill(self):
+        """SIGKILL to the node alone: the warden must see to the rest."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(WAIT_S)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        self.stop()
+        if kind is not None and kind is not Skip:
+            sys.stderr.write(f"--- log of the node ---\n{self.log()[-8000:]}\n---\n")
+        if not self.keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    # ---- the control socket ----
+
+    def request(self, method, path, body=None, headers=None):
+        connection = UnixConnection(self.socket)
+        try:
+            if isinstance(body, (dict, list)):
+                body = json.dumps(body)
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            data = answer.read()
+            return answer.status, json.loads(data) if data else None
+        finally:
+            connection.close()
+
+    def get(self, path):
+        return self.request("GET", path)
+
+    def raw(self, data, fds=()):
+        """Sends bytes (and descriptors) as they are; returns all that comes back until the node closes or is silent."""
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.settimeout(WAIT_S)
+        s.connect(self.socket)
+        if fds:
+            socket.send_fds(s, [data], list(fds))
+        else:
+            s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        answer = b""
+        while True:
+            try:
+                piece = s.recv(65536)
+            except ConnectionError:
+                break
+            if not piece:
+                break
+            answer += piece
+        s.close()
+        return answer
+
+    def status(self):
+        code, answer = self.get("/v1/status")
+        assert code == 200, (code, answer)
+        return answer
+
+    def deploy(self, name, path=None, **query):
+        with open(path or module(name), "rb") as f:
+            data = f.read()
+        text = "&".join(f"{k}={v}" for k, v in query.items())
+        return self.request("PUT", f"/v1/modules/{name}" + (f"?{text}" if text else ""), data,
+                            {"Content-Type": "application/octet-stream"})
+
+    def deployed(self, name, path=None, **query):
+        code, answer = self.deploy(name, path, **query)
+        assert code in (200, 201), (code, answer)
+        return answer["module"]
+
+    # ---- the command line ----
+
+    def cli(self, *arguments, stdin=b"", user=None, timeout=WAIT_S):
+        environment = dict(os.environ, ADVERB_HOST=f"unix:{self.socket}")
+        return subprocess.run(as_user(user) + [ADVERB] + list(arguments), input=stdin,
+                              capture_output=True, env=environment, timeout=timeout, check=False)
+
+    # ---- what it leaves behind ----
+
+    def processes(self):
+        """Processes of this node's session: itself, its warden, its sandboxes."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            try:
+                with open(f"/proc/{entry}/stat") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] not in "ZX" and int(fields[3]) == self.process.pid:
+                found.append(int(entry))
+        return found
+
+
+def as_user(user):
+    if user is None or os.geteuid() != 0:
+        return []
+    entry = pwd.getpwnam(user)
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups",
+            "--inh-caps=-all", "--"]
+
+
+def ordinary_user():
+    """An account to be an ordinary user with; needs root."""
+    need("root", os.geteuid() == 0, "only root can become another user")
+    for name in ("tester", "nobody"):
+        try:
+            pwd.getpwnam(name)
+            return name
+        except KeyError:
+            continue
+    raise Skip("there is no ordinary user on this machine")
+
+
+def run(tests):
+    """Runs functions as TAP. Arguments name the ones to run; default all."""
+    chosen = [t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]]
+    print(f"1..{len(chosen)}")
+    failed = 0
+    for number, test in enumerate(chosen, 1):
+        name = test.__name__
+        try:
+            test()
+            print(f"ok {number} - {name}")
+        except Skip as skip:
+            print(f"ok {number} - {name} # SKIP {skip}")
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            print(f"not ok {number} - {name}")
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}")
+        sys.stdout.flush()
+    sys.exit(1 if failed else 0)

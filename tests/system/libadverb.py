@@ -1,0 +1,154 @@
+"""libadverb through ctypes, as a Python user would have it: enough of it for the system tests."""
+
+import ctypes
+import os
+from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+
+LIBRARY = os.environ.get("ADVERB_LIBRARY",
+                         os.path.join(os.environ["ADVERB_BUILD"], "src", "client", "libadverb.so.0"))
+lib = ctypes.CDLL(LIBRARY)
+
+HOT_ALWAYS = 2**64 - 1
+NO_RENEW = 1
+ANY_WORKER = 2**32 - 1
+
+STATUS = {}
+
+
+class Options(Structure):
+    _fields_ = [("size", c_uint32), ("workers", c_uint32), ("memory_bytes", c_uint64), ("ttl_ms", c_uint64),
+                ("hot_us", c_uint64), ("slots", c_uint32), ("in_capacity", c_uint32),
+                ("out_capacity", c_uint32), ("timeout_ms", c_uint32), ("spin_us", c_uint64),
+                ("flags", c_uint32), ("reserved", c_uint32)]
+
+
+class Request(Structure):
+    _fields_ = [("size", c_uint32), ("function", c_uint32), ("worker", c_uint32), ("in_size", c_uint32),
+                ("input", c_void_p), ("slot", c_void_p), ("out", c_void_p), ("out_capacity", c_uint32),
+                ("reserved", c_uint32), ("timeout_us", c_uint64), ("user_data", c_uint64)]
+
+
+class Completion(Structure):
+    _fields_ = [("user_data", c_uint64), ("call_id", c_uint64), ("out", c_void_p), ("out_size", c_uint32),
+                ("status", c_uint32), ("detail", c_uint32), ("worker", c_uint32), ("execution_ns", c_uint64)]
+
+
+lib.adv_status_name.restype = c_char_p
+lib.adv_error.restype = c_char_p
+lib.adv_connect.argtypes = [c_char_p, POINTER(c_void_p)]
+lib.adv_disconnect.argtypes = [c_void_p]
+lib.adv_disconnect.restype = None
+lib.adv_lease_open.argtypes = [c_void_p, c_char_p, POINTER(Options), POINTER(c_void_p)]
+lib.adv_lease_close.argtypes = [c_void_p]
+lib.adv_lease_close.restype = None
+lib.adv_lease_state.argtypes = [c_void_p]
+lib.adv_lease_fd.argtypes = [c_void_p]
+lib.adv_lease_arm.argtypes = [c_void_p]
+lib.adv_lease_cpu.argtypes = [c_void_p, c_uint32]
+lib.adv_function_find.argtypes = [c_void_p, c_char_p, POINTER(c_uint32)]
+lib.adv_invoke.argtypes = [c_void_p, c_uint32, c_char_p, c_uint32, c_void_p, c_uint32, POINTER(c_uint32),
+                           c_uint64]
+lib.adv_submit.argtypes = [c_void_p, POINTER(Request), POINTER(c_uint64)]
+lib.adv_poll.argtypes = [c_void_p, POINTER(Completion), ctypes.c_uint]
+lib.adv_wait.argtypes = [c_void_p, POINTER(Completion), ctypes.c_uint, c_uint64]
+
+
+class AdverbError(Exception):
+    def __init__(self, status):
+        self.status = lib.adv_status_name(status).decode()
+        self.text = lib.adv_error().decode()
+        super().__init__(f"{self.status}: {self.text}")
+
+
+def check(status):
+    if status != 0:
+        raise AdverbError(status)
+
+
+class Client:
+    def __init__(self, path):
+        self.node = c_void_p()
+        check(lib.adv_connect(f"unix:{path}".encode(), byref(self.node)))
+
+    def lease(self, name, **options):
+        return Lease(self, name, options)
+
+    def close(self):
+        lib.adv_disconnect(self.node)
+        self.node = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Lease:
+    def __init__(self, client, name, options):
+        o = Options()
+        lib.adv_lease_options_init(byref(o))
+        for key, value in options.items():
+            setattr(o, key, value)
+        self.out_capacity = o.out_capacity
+        self.handle = c_void_p()
+        check(lib.adv_lease_open(client.node, name.encode(), byref(o), byref(self.handle)))
+        self.buffers = {}
+        self.next = 1
+
+    def find(self, name):
+        number = c_uint32()
+        check(lib.adv_function_find(self.handle, name.encode(), byref(number)))
+        return number.value
+
+    def invoke(self, name, data=b"", timeout_us=20_000_000, capacity=None):
+        """(status, output): a status that is not ok does not raise."""
+        function = self.find(name) if isinstance(name, str) else name
+        capacity = self.out_capacity if capacity is None else capacity
+        out = (c_char * max(capacity, 1))()
+        size = c_uint32()
+        status = lib.adv_invoke(self.handle, function, data, len(data), out, capacity, byref(size),
+                                timeout_us)
+        return lib.adv_status_name(status).decode(), out.raw[:size.value]
+
+    def submit(self, name, data=b"", timeout_us=20_000_000, worker=ANY_WORKER, capacity=4096):
+        function = self.find(name) if isinstance(name, str) else name
+        tag = self.next
+        self.next += 1
+        source = ctypes.create_string_buffer(data, max(len(data), 1))
+        out = (c_char * capacity)()
+        r = Request(size=ctypes.sizeof(Request), function=function, worker=worker, in_size=len(data),
+                    input=ctypes.cast(source, c_void_p), slot=None, out=ctypes.cast(out, c_void_p),
+                    out_capacity=capacity, timeout_us=timeout_us, user_data=tag)
+        call = c_uint64()
+        check(lib.adv_submit(self.handle, byref(r), byref(call)))
+        self.buffers[tag] = out
+        return tag
+
+    def take(self, n=1, timeout_us=20_000_000):
+        """Waits for n completions: {tag: (status, output, detail)}."""
+        done = {}
+        c = (Completion * 64)()
+        while len(done) < n:
+            got = lib.adv_wait(self.handle, c, min(64, n - len(done)), timeout_us)
+            if got == 0:
+                break
+            for i in range(got):
+                out = self.buffers.pop(c[i].user_data)
+                done[c[i].user_data] = (lib.adv_status_name(c[i].status).decode(),
+                                        out.raw[:c[i].out_size], c[i].detail)
+        return done
+
+    def state(self):
+        return lib.adv_status_name(lib.adv_lease_state(self.handle)).decode()
+
+    def close(self):
+        if self.handle:
+            lib.adv_lease_close(self.handle)
+        self.handle = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

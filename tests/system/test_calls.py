@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Calls against a real node: payloads, many in flight, and every way in which a function can go wrong."""
+
+import os
+import random
+import signal
+
+from harness import Node, run, wait_for
+from libadverb import HOT_ALWAYS, AdverbError, Client
+
+
+def status_of(lease, function, data=b"", **more):
+    return lease.invoke(function, data, **more)[0]
+
+
+def payloads_of_every_size():
+    rng = random.Random(2)
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        with client.lease("echo", in_capacity=1 << 20, out_capacity=1 << 20) as lease:
+            for size in (0, 1, 8, 31, 32, 33, 63, 64, 65, 1000, 4096, 65536, 1 << 20):
+                data = rng.randbytes(size)
+                assert lease.invoke("echo", data) == ("ok", data), size
+
+
+def too_large_is_a_status():
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        with client.lease("echo", in_capacity=4096, out_capacity=4096) as lease:
+            assert status_of(lease, "echo", b"x" * 4097) == "too_large"
+            assert lease.invoke("echo", b"y" * 4096) == ("ok", b"y" * 4096)
+
+
+def hot_warm_and_always():
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        for hot in (0, 50, 1000, HOT_ALWAYS):
+            with client.lease("echo", hot_us=hot) as lease:
+                for i in range(200):
+                    data = str(i).encode()
+                    assert lease.invoke("echo", data) == ("ok", data)
+
+
+def many_in_flight_over_workers():
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        with client.lease("echo", workers=3, slots=16) as lease:
+            expected = {}
+            done = {}
+            for i in range(3000):
+                if len(expected) - len(done) == 48:
+                    done.update(lease.take(1))
+                data = (b"%d-" % i) * (1 + i % 40)
+                expected[lease.submit("echo", data)] = data
+            while len(done) < len(expected):
+                got = lease.take(len(expected) - len(done))
+                assert got, "calls are missing"
+                done.update(got)
+            for tag, data in expected.items():
+                assert done[tag][:2] == ("ok", data)
+
+
+def unknown_names():
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        with client.lease("echo") as lease:
+            try:
+                lease.find("nothing")
+                raise AssertionError("an unknown function was found")
+            except AdverbError as e:
+                assert e.status == "no_function" and "nothing" in e.text
+        try:
+            client.lease("nothing")
+            raise AssertionError("an unknown module was leased")
+        except AdverbError as e:
+            assert e.status == "no_module" and "nothing" in e.text
+
+
+def goes_wrong(name, expected, detail=None, data=b"", **lease_options):
+    """The call ends with its status, the lease goes on, and another lease never notices."""
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        module = node.deployed(name)
+        function = module["functions"][0]["name"]
+        with client.lease("echo") as other, client.lease(name, **lease_options) as lease:
+            for attempt in range(3):
+                assert other.invoke("echo", b"before") == ("ok", b"before")
+                tag = lease.submit(function, data, timeout_us=30_000_000)
+                done = lease.take(1, timeout_us=60_000_000)
+                assert tag in done, f"attempt {attempt}: no end within a minute"
+                assert done[tag][0] == expected, (attempt, done[tag])
+                if detail is not None:
+                    assert done[tag][2] == detail, done[tag]
+                assert other.invoke("echo", b"after") == ("ok", b"after")
+            assert lease.state() == "ok"
+
+
+def a_crash():
+    goes_wrong("crash", "crashed", signal.SIGSEGV)
+
+
+def an_abort():
+    goes_wrong("abort", "crashed", signal.SIGABRT)
+
+
+def an_exit():
+    goes_wrong("exit", "exited")
+
+
+def a_denied_system_call():
+    goes_wrong("denied", "denied")
+
+
+def no_more_memory():
+    goes_wrong("oom", "out_of_memory", memory_bytes=64 << 20)
+
+
+def a_wrong_size():
+    goes_wrong("badsize", "bad_size")
+
+
+def beyond_the_output():
+    goes_wrong("overrun", "crashed", signal.SIGSEGV)
+
+
+def an_endless_loop():
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("echo")
+        function = node.deployed("loop")["functions"][0]["name"]
+        with client.lease("echo") as other, client.lease("loop") as lease:
+            for _ in range(3):
+                tag = lease.submit(function, timeout_us=50_000)
+                done = lease.take(1, timeout_us=60_000_000)
+                assert done[tag][0] == "timeout", done
+                assert other.invoke("echo", b"x") == ("ok", b"x")
+            wait_for("the worker to be replaced",
+                     lambda: sum(x["deaths"] for x in node.get("/v1/leases")[1]["leases"]) >= 2)
+
+
+def queued_calls_behind_a_crash_are_not_run():
+    with Node() as node, Client(node.socket) as client:
+        module = node.deployed("several")
+        names = [f["name"] for f in module["functions"]]
+        assert "crash" in names and "count" in names, names
+        with client.lease("several", slots=8) as lease:
+            tags = [lease.submit("count")]
+            tags.append(lease.submit("crash"))
+            tags += [lease.submit("count") for _ in range(4)]
+            done = {}
+            while len(done) < len(tags):
+                got = lease.take(len(tags) - len(done))
+                assert got
+                done.update(got)
+            assert done[tags[0]][0] == "ok"
+            assert done[tags[1]][0] == "crashed"
+            # Submitted before the death was seen: not run. After it: the new worker's.
+            for tag in tags[2:]:
+                assert done[tag][0] in ("not_run", "ok"), done[tag]
+            ran = [done[t][1] for t in tags[2:] if done[t][0] == "ok"]
+            assert ran == [str(i + 1).encode() for i in range(len(ran))], \
+                "a fresh worker counts from one: a dropped call was run"
+
+
+def both_abis_and_descriptions():
+    with Node() as node, Client(node.socket) as client:
+        classic = node.deployed("echo")
+        assert not classic["functions"][0]["described"]
+        described = node.deployed("described")
+        assert all(f["described"] and f["description"] for f in described["functions"])
+        with client.lease("described") as lease:
+            assert lease.invoke("reverse", b"abc") == ("ok", b"cba")
+            status, text = lease.invoke("refuse", b"")
+            assert status == "function_failed" and text, (status, text)
+        wait_for("the function's log line in the node's log", lambda: "hello from reverse" in node.log())
+
+
+def what_libraries_really_do_passes():
+    with Node() as node, Client(node.socket) as client:
+        module = node.deployed("libraries")
+        with client.lease("libraries") as lease:
+            for f in module["functions"]:
+                assert lease.invoke(f["name"], b"some input")[0] == "ok", f["name"]
+
+
+if __name__ == "__main__":
+    run([payloads_of_every_size, too_large_is_a_status, hot_warm_and_always, many_in_flight_over_workers,
+         unknown_names, a_crash, an_abort, an_exit, a_denied_system_call, no_more_memory, a_wrong_size,
+         beyond_the_output, an_endless_loop, queued_calls_behind_a_crash_are_not_run,
+         both_abis_and_descriptions, what_libraries_really_do_passes])
