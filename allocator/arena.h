@@ -22,7 +22,8 @@ void adv_arena_stats(struct adv_arena_stats *stats);
 struct adv_shared {
 	int rw; /* O_RDWR, O_CLOEXEC */
 	int ro; /* O_RDONLY, O_CLOEXEC: cannot be reopened for writing by another uid, the mode is 0 */
-	void *map; /* the node's mapping, read-write */
+	void *map;	 /* the node's mapping, read-write; NULL when nothing is mapped */
+	uint64_t mapped; /* bytes of it */
 	uint64_t size;
 };
 

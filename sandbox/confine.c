@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/mount.h>
@@ -59,7 +58,7 @@ static int take_descriptors(const struct adv_cell *cell, struct adv_failure *fai
 		return adv_failure_set(failure, errno, NULL, "could not make its standard input");
 	if (dup2(cell->socket, ADV_SANDBOX_FD_SOCKET) < 0 || dup2(cell->log, STDOUT_FILENO) < 0 ||
 	    dup2(cell->log, STDERR_FILENO) < 0 || dup2(empty[0], STDIN_FILENO) < 0 ||
-	    syscall(SYS_close_range, ADV_SANDBOX_FD_SELF_FD, ~0U, 0) < 0)
+	    syscall(SYS_close_range, ADV_SANDBOX_FD_WARDEN + 1, ~0U, 0) < 0)
 		return adv_failure_set(failure, errno, "Linux 5.9 or later is needed",
 				       "could not arrange its descriptors");
 	return 0;
@@ -106,18 +105,6 @@ static int leave_session(const struct adv_cell *cell, struct adv_failure *failur
 
 /* ---- file system: an empty or read-only root ---- */
 
-static int open_path(int dir, const char *path, int wanted)
-{
-	int fd = openat(dir, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fd == wanted)
-		return fd;
-	int moved = dup3(fd, wanted, O_CLOEXEC);
-	int saved = errno;
-	close(fd);
-	errno = saved;
-	return moved;
-}
-
 /* dlopen() takes a path and no descriptor: a procfs of this pid namespace alone, never attached, left once loaded. */
 static int mount_proc(const struct adv_cell *cell, struct adv_failure *failure)
 {
@@ -133,8 +120,9 @@ static int mount_proc(const struct adv_cell *cell, struct adv_failure *failure)
 		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	if (mount < 0)
 		return adv_failure_set(failure, errno, HINT_PROC, "could not mount a procfs");
-	ADV_CLEANUP_FD int self_fd = open_path(mount, "self/fd", -1 + ADV_SANDBOX_FD_FREE + 8);
-	ADV_CLEANUP_FD int self_task = open_path(mount, "self/task", ADV_SANDBOX_FD_FREE + 8);
+	/* The fixed numbers lie well above what is open by now: neither replaces the other. */
+	ADV_CLEANUP_FD int self_fd = openat(mount, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ADV_CLEANUP_FD int self_task = openat(mount, "self/task", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self_fd < 0 || self_task < 0 ||
 	    dup3(self_fd, ADV_SANDBOX_FD_SELF_FD, O_CLOEXEC) < 0 ||
 	    dup3(self_task, ADV_SANDBOX_FD_SELF_TASK, O_CLOEXEC) < 0)
@@ -252,8 +240,8 @@ static int restrict_files(const struct adv_cell *cell, struct adv_failure *failu
 static int close_rest(const struct adv_cell *cell, struct adv_failure *failure)
 {
 	(void)cell;
-	close(ADV_SANDBOX_FD_WARDEN);
-	if (syscall(SYS_close_range, ADV_SANDBOX_FD_FREE, ~0U, 0) < 0)
+	if (syscall(SYS_close_range, ADV_SANDBOX_FD_WARDEN, ADV_SANDBOX_FD_SELF_FD - 1, 0) < 0 ||
+	    syscall(SYS_close_range, ADV_SANDBOX_FD_SELF_TASK + 1, ~0U, 0) < 0)
 		return adv_failure_set(failure, errno, NULL, "could not close descriptors");
 	return 0;
 }

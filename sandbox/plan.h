@@ -22,13 +22,12 @@ enum adv_warden_fd {
 	ADV_FD_FREE = 7,    /* the first that is not fixed */
 };
 
-/* A sandbox's. Only SOCKET lives beyond confinement, and becomes the eventfd when serving begins. */
+/* A sandbox's. Only SOCKET lives until it serves, and its number is then the eventfd's. */
 enum adv_sandbox_fd {
 	ADV_SANDBOX_FD_SOCKET = 3,
 	ADV_SANDBOX_FD_WARDEN = ADV_FD_SELF,
-	ADV_SANDBOX_FD_SELF_FD = 5,   /* its own /proc/self/fd, by O_PATH: dlopen's way to the module */
-	ADV_SANDBOX_FD_SELF_TASK = 6, /* /proc/self/task, likewise: to count threads */
-	ADV_SANDBOX_FD_FREE = 7,
+	ADV_SANDBOX_FD_SELF_FD = 20,   /* its own /proc/self/fd, by O_PATH: dlopen's way to the module */
+	ADV_SANDBOX_FD_SELF_TASK = 21, /* /proc/self/task, likewise: to count threads */
 };
 
 struct adv_plan {

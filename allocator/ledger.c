@@ -1,0 +1,112 @@
+/* ledger.c - sums by tenant and module. The control thread. */
+#include "allocator/ledger.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct line {
+	struct adv_ledger_line sums;
+	bool dirty;
+};
+
+struct adv_ledger {
+	struct line *lines;
+	size_t nr_lines, capacity;
+};
+
+int adv_ledger_create(struct adv_ledger **ledger)
+{
+	struct adv_ledger *l = calloc(1, sizeof(*l));
+	if (l == NULL)
+		return -ENOMEM;
+	*ledger = l;
+	return 0;
+}
+
+void adv_ledger_destroy(struct adv_ledger *ledger)
+{
+	if (ledger != NULL)
+		free(ledger->lines);
+	free(ledger);
+}
+
+uint64_t adv_ledger_product(uint64_t a, uint64_t b)
+{
+	uint64_t product;
+	return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+static void add(uint64_t *to, uint64_t n)
+{
+	if (__builtin_add_overflow(*to, n, to))
+		*to = UINT64_MAX;
+}
+
+/* The line of that tenant and module, made when there is none. NULL: no memory. */
+static struct line *line_of(struct adv_ledger *l, uint32_t tenant, const char *module)
+{
+	for (size_t i = 0; i < l->nr_lines; i++)
+		if (l->lines[i].sums.tenant == tenant &&
+		    strncmp(l->lines[i].sums.module, module, sizeof(l->lines[i].sums.module)) == 0)
+			return &l->lines[i];
+	if (l->nr_lines == l->capacity) {
+		size_t more = l->capacity != 0 ? 2 * l->capacity : 16;
+		struct line *lines = reallocarray(l->lines, more, sizeof(*lines));
+		if (lines == NULL)
+			return NULL;
+		l->lines = lines;
+		l->capacity = more;
+	}
+	struct line *line = &l->lines[l->nr_lines++];
+	memset(line, 0, sizeof(*line));
+	line->sums.tenant = tenant;
+	strncpy(line->sums.module, module, sizeof(line->sums.module) - 1);
+	return line;
+}
+
+int adv_ledger_add(struct adv_ledger *ledger, const struct adv_ledger_line *d)
+{
+	struct line *line = line_of(ledger, d->tenant, d->module);
+	if (line == NULL)
+		return -ENOMEM;
+	struct adv_ledger_line *s = &line->sums;
+	add(&s->leases, d->leases);
+	add(&s->allocated_core_us, d->allocated_core_us);
+	add(&s->allocated_mib_ms, d->allocated_mib_ms);
+	add(&s->executed_us, d->executed_us);
+	add(&s->polled_us, d->polled_us);
+	add(&s->cpu_us, d->cpu_us);
+	add(&s->calls, d->calls);
+	add(&s->failures, d->failures);
+	add(&s->bytes, d->bytes);
+	line->dirty = true;
+	return 0;
+}
+
+int adv_ledger_restore(struct adv_ledger *ledger, const struct adv_ledger_line *stored)
+{
+	struct line *line = line_of(ledger, stored->tenant, stored->module);
+	if (line == NULL)
+		return -ENOMEM;
+	line->sums = *stored;
+	line->dirty = false;
+	return 0;
+}
+
+size_t adv_ledger_take_dirty(struct adv_ledger *ledger, struct adv_ledger_line *lines, size_t max)
+{
+	size_t taken = 0;
+	for (size_t i = 0; i < ledger->nr_lines && taken < max; i++) {
+		if (!ledger->lines[i].dirty)
+			continue;
+		lines[taken++] = ledger->lines[i].sums;
+		ledger->lines[i].dirty = false;
+	}
+	return taken;
+}
+
+const struct adv_ledger_line *adv_ledger_at(const struct adv_ledger *ledger, size_t index)
+{
+	return index < ledger->nr_lines ? &ledger->lines[index].sums : NULL;
+}

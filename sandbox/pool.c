@@ -1,0 +1,357 @@
+/* pool.c - decides which sandboxes to build, to warm and to hand out. One thread; starts nothing. */
+#include "sandbox/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUILD_SAMPLES 1024
+#define BACKOFF_SHIFT 6 /* at most 64 times the first delay */
+
+struct box {
+	enum adv_pool_state state;
+	bool for_claim;	    /* BUILDING: for a claim that missed */
+	uint32_t libraries; /* of a sandbox that is being built or cold */
+	uint64_t key;	    /* LOADING, HOT */
+};
+
+/* A module used of late. */
+struct used {
+	struct adv_pool_module module;
+	int hot;     /* asked for at deploy; -1: the default */
+	bool broken; /* loading it ahead failed: not again until it is used anew */
+};
+
+struct adv_pool {
+	struct adv_pool_options options;
+	struct box *boxes;
+	struct used *used; /* most recent first */
+	uint32_t nr_used, max_used;
+	uint32_t cursor; /* where the search for a free id goes on: ids are not reused at once */
+	uint32_t failures_in_row;
+	uint64_t not_before_ns;
+	struct adv_pool_stats counts;
+	uint32_t nr_samples;
+	uint64_t samples[BUILD_SAMPLES];
+};
+
+int adv_pool_create(const struct adv_pool_options *options, struct adv_pool **pool)
+{
+	if (options->max_sandboxes == 0 || options->max_sandboxes > ADV_SANDBOXES_MAX ||
+	    options->cold > options->max_sandboxes || options->max_parallel == 0)
+		return -EINVAL;
+	struct adv_pool *p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return -ENOMEM;
+	p->options = *options;
+	p->max_used = options->hot_modules > 0 ? options->hot_modules : 1;
+	p->boxes = calloc(options->max_sandboxes, sizeof(*p->boxes));
+	p->used = calloc(p->max_used, sizeof(*p->used));
+	if (p->boxes == NULL || p->used == NULL) {
+		adv_pool_destroy(p);
+		return -ENOMEM;
+	}
+	*pool = p;
+	return 0;
+}
+
+void adv_pool_destroy(struct adv_pool *pool)
+{
+	if (pool == NULL)
+		return;
+	free(pool->boxes);
+	free(pool->used);
+	free(pool);
+}
+
+/* ---- counting and finding ---- */
+
+static uint32_t count(const struct adv_pool *p, enum adv_pool_state state)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+		n += p->boxes[i].state == state;
+	return n;
+}
+
+static uint32_t count_key(const struct adv_pool *p, uint64_t key)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+		n += (p->boxes[i].state == ADV_POOL_HOT || p->boxes[i].state == ADV_POOL_LOADING) &&
+		     p->boxes[i].key == key;
+	return n;
+}
+
+static bool find_hot(const struct adv_pool *p, uint64_t key, uint32_t *id)
+{
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+		if (p->boxes[i].state == ADV_POOL_HOT && p->boxes[i].key == key) {
+			*id = i;
+			return true;
+		}
+	return false;
+}
+
+static bool find_cold(const struct adv_pool *p, uint32_t libraries, uint32_t *id)
+{
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+		if (p->boxes[i].state == ADV_POOL_COLD && p->boxes[i].libraries == libraries) {
+			*id = i;
+			return true;
+		}
+	return false;
+}
+
+static bool find_free(struct adv_pool *p, uint32_t *id)
+{
+	uint32_t n = p->options.max_sandboxes;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t at = (p->cursor + i) % n;
+		if (p->boxes[at].state != ADV_POOL_FREE)
+			continue;
+		p->cursor = (at + 1) % n;
+		*id = at;
+		return true;
+	}
+	return false;
+}
+
+static struct used *find_used(struct adv_pool *p, uint64_t key)
+{
+	for (uint32_t i = 0; i < p->nr_used; i++)
+		if (p->used[i].module.key == key)
+			return &p->used[i];
+	return NULL;
+}
+
+static uint32_t hot_target(const struct adv_pool *p, const struct used *u)
+{
+	if (!u->module.poolable || u->broken)
+		return 0;
+	return u->hot >= 0 ? (uint32_t)u->hot : p->options.hot;
+}
+
+/* ---- modules ---- */
+
+void adv_pool_module_used(struct adv_pool *p, const struct adv_pool_module *module, int hot)
+{
+	struct used *u = find_used(p, module->key);
+	uint32_t at;
+	if (u != NULL)
+		at = (uint32_t)(u - p->used);
+	else if (p->nr_used < p->max_used)
+		at = p->nr_used++;
+	else
+		at = p->nr_used - 1; /* the one not used for longest makes room */
+	memmove(p->used + 1, p->used, at * sizeof(*p->used));
+	p->used[0] = (struct used){.module = *module, .hot = hot};
+}
+
+void adv_pool_module_gone(struct adv_pool *p, uint64_t key)
+{
+	struct used *u = find_used(p, key);
+	if (u == NULL)
+		return;
+	size_t after = (size_t)(p->used + p->nr_used - (u + 1));
+	memmove(u, u + 1, after * sizeof(*u));
+	p->nr_used--;
+}
+
+/* ---- claims ---- */
+
+enum adv_pool_hit adv_pool_claim(struct adv_pool *p, const struct adv_pool_module *module,
+				 uint32_t *id)
+{
+	uint32_t at;
+	enum adv_pool_hit hit;
+	if (module->key != 0 && find_hot(p, module->key, &at)) {
+		hit = ADV_POOL_HIT_HOT;
+		p->counts.hits_hot++;
+	} else if (find_cold(p, module->libraries, &at)) {
+		hit = ADV_POOL_HIT_COLD;
+		p->counts.hits_cold++;
+	} else if (find_free(p, &at)) {
+		hit = ADV_POOL_MISS;
+		p->counts.misses++;
+	} else {
+		return ADV_POOL_EXHAUSTED;
+	}
+	p->boxes[at] =
+		(struct box){.state = hit == ADV_POOL_MISS ? ADV_POOL_BUILDING : ADV_POOL_CLAIMED,
+			     .for_claim = true,
+			     .libraries = module->libraries};
+	*id = at;
+	return hit;
+}
+
+/* ---- what to do next ---- */
+
+/* A hot sandbox that no module used of late wants, or wants fewer of. */
+static bool surplus(struct adv_pool *p, uint32_t *id)
+{
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++) {
+		const struct box *b = &p->boxes[i];
+		if (b->state != ADV_POOL_HOT)
+			continue;
+		const struct used *u = find_used(p, b->key);
+		if (u == NULL || count_key(p, b->key) > hot_target(p, u)) {
+			*id = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A module that wants one more sandbox than it has. */
+static const struct used *wanting(struct adv_pool *p)
+{
+	for (uint32_t i = 0; i < p->nr_used; i++)
+		if (count_key(p, p->used[i].module.key) < hot_target(p, &p->used[i]))
+			return &p->used[i];
+	return NULL;
+}
+
+static uint32_t being_built(const struct adv_pool *p, uint32_t libraries)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+		n += p->boxes[i].state == ADV_POOL_BUILDING && !p->boxes[i].for_claim &&
+		     p->boxes[i].libraries == libraries;
+	return n;
+}
+
+static struct adv_pool_order build(struct adv_pool *p, uint32_t libraries)
+{
+	uint32_t id;
+	if (!find_free(p, &id))
+		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
+	p->boxes[id] = (struct box){.state = ADV_POOL_BUILDING, .libraries = libraries};
+	return (struct adv_pool_order){.act = ADV_POOL_BUILD, .id = id, .libraries = libraries};
+}
+
+struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
+{
+	const struct adv_pool_order idle = {.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
+	uint32_t id;
+	if (surplus(p, &id))
+		return (struct adv_pool_order){.act = ADV_POOL_KILL, .id = id};
+	if (count(p, ADV_POOL_BUILDING) + count(p, ADV_POOL_LOADING) >= p->options.max_parallel)
+		return idle;
+	if (now_ns < p->not_before_ns)
+		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = p->not_before_ns};
+	const struct used *u = wanting(p);
+	if (u != NULL && find_cold(p, u->module.libraries, &id)) {
+		p->boxes[id].state = ADV_POOL_LOADING;
+		p->boxes[id].key = u->module.key;
+		return (struct adv_pool_order){
+			.act = ADV_POOL_LOAD, .id = id, .key = u->module.key};
+	}
+	if (u != NULL && being_built(p, u->module.libraries) == 0)
+		return build(p, u->module.libraries);
+	uint32_t cold = 0;
+	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+		cold += p->boxes[i].state == ADV_POOL_COLD &&
+			p->boxes[i].libraries == ADV_LIBRARIES_DEFAULT;
+	if (cold + being_built(p, ADV_LIBRARIES_DEFAULT) < p->options.cold)
+		return build(p, ADV_LIBRARIES_DEFAULT);
+	return idle;
+}
+
+/* ---- reports ---- */
+
+static struct box *box_of(struct adv_pool *p, uint32_t id)
+{
+	return id < p->options.max_sandboxes ? &p->boxes[id] : NULL;
+}
+
+int adv_pool_confined(struct adv_pool *p, uint32_t id, uint64_t build_ns)
+{
+	struct box *b = box_of(p, id);
+	if (b == NULL || b->state != ADV_POOL_BUILDING)
+		return -EINVAL;
+	b->state = b->for_claim ? ADV_POOL_CLAIMED : ADV_POOL_COLD;
+	p->samples[p->nr_samples++ % BUILD_SAMPLES] = build_ns;
+	p->counts.built++;
+	p->failures_in_row = 0;
+	return 0;
+}
+
+int adv_pool_loaded(struct adv_pool *p, uint32_t id)
+{
+	struct box *b = box_of(p, id);
+	if (b == NULL || b->state != ADV_POOL_LOADING)
+		return -EINVAL;
+	b->state = ADV_POOL_HOT;
+	return 0;
+}
+
+int adv_pool_failed(struct adv_pool *p, uint32_t id, uint64_t now_ns)
+{
+	struct box *b = box_of(p, id);
+	if (b == NULL || b->state == ADV_POOL_FREE)
+		return -EINVAL;
+	p->counts.failures++;
+	if (b->state == ADV_POOL_LOADING) {
+		struct used *u = find_used(p, b->key);
+		if (u != NULL)
+			u->broken = true;
+	} else if (b->state == ADV_POOL_BUILDING) {
+		uint32_t shift =
+			p->failures_in_row < BACKOFF_SHIFT ? p->failures_in_row : BACKOFF_SHIFT;
+		p->not_before_ns = now_ns + (p->options.retry_ns << shift);
+		p->failures_in_row++;
+	}
+	b->state = ADV_POOL_DYING;
+	return 0;
+}
+
+int adv_pool_killed(struct adv_pool *p, uint32_t id)
+{
+	struct box *b = box_of(p, id);
+	if (b == NULL || b->state == ADV_POOL_FREE || b->state == ADV_POOL_DYING)
+		return -EINVAL;
+	b->state = ADV_POOL_DYING;
+	return 0;
+}
+
+int adv_pool_died(struct adv_pool *p, uint32_t id)
+{
+	struct box *b = box_of(p, id);
+	if (b == NULL || b->state == ADV_POOL_FREE)
+		return -EINVAL;
+	*b = (struct box){.state = ADV_POOL_FREE};
+	return 0;
+}
+
+enum adv_pool_state adv_pool_state(const struct adv_pool *p, uint32_t id)
+{
+	return id < p->options.max_sandboxes ? p->boxes[id].state : ADV_POOL_FREE;
+}
+
+/* ---- statistics ---- */
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+void adv_pool_stats(const struct adv_pool *p, struct adv_pool_stats *stats)
+{
+	uint64_t sorted[BUILD_SAMPLES];
+	uint32_t n = p->nr_samples < BUILD_SAMPLES ? p->nr_samples : BUILD_SAMPLES;
+	*stats = p->counts;
+	stats->cold = count(p, ADV_POOL_COLD);
+	stats->hot = count(p, ADV_POOL_HOT);
+	stats->building = count(p, ADV_POOL_BUILDING);
+	stats->loading = count(p, ADV_POOL_LOADING);
+	stats->claimed = count(p, ADV_POOL_CLAIMED);
+	stats->dying = count(p, ADV_POOL_DYING);
+	if (n == 0)
+		return;
+	memcpy(sorted, p->samples, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), by_value);
+	stats->build_ns_p50 = sorted[n / 2];
+	stats->build_ns_p99 = sorted[(uint64_t)n * 99 / 100];
+}
