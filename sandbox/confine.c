@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -28,8 +29,9 @@
 #define ADDRESS_SPACE (64 * ADV_GIB)
 
 #define HINT_MOUNT "the kernel must allow mounts in user namespaces"
-#define HINT_PROC                                                                                 \
-	"in a container, /proc must not be masked (start it with an unmasked /proc, or run Adverb " \
+#define HINT_PROC                                                                            \
+	"in a container, /proc must not be masked (start it with an unmasked /proc, or run " \
+	"Adverb "                                                                            \
 	"outside of it)"
 
 /* ---- life: a sandbox never outlives its warden ---- */
@@ -50,17 +52,27 @@ static int tie_to_warden(const struct adv_cell *cell, struct adv_failure *failur
 
 /* ---- descriptors: nothing of the warden's, nothing of another sandbox's ---- */
 
-/* Standard input is at its end for ever; output and errors are the log. */
+/* First of all the socket, in place of the warden's own: by it this process says what goes wrong. Nothing here can run out. */
 static int take_descriptors(const struct adv_cell *cell, struct adv_failure *failure)
 {
-	int empty[2];
-	if (pipe2(empty, O_CLOEXEC) < 0)
-		return adv_failure_set(failure, errno, NULL, "could not make its standard input");
-	if (dup2(cell->socket, ADV_SANDBOX_FD_SOCKET) < 0 || dup2(cell->log, STDOUT_FILENO) < 0 ||
-	    dup2(cell->log, STDERR_FILENO) < 0 || dup2(empty[0], STDIN_FILENO) < 0 ||
+	if (dup2(cell->socket, ADV_SANDBOX_FD_SOCKET) < 0)
+		_exit(ADV_EXIT_CONFINEMENT);
+	if (dup2(cell->log, STDOUT_FILENO) < 0 || dup2(cell->log, STDERR_FILENO) < 0 ||
 	    syscall(SYS_close_range, ADV_SANDBOX_FD_WARDEN + 1, ~0U, 0) < 0)
 		return adv_failure_set(failure, errno, "Linux 5.9 or later is needed",
 				       "could not arrange its descriptors");
+	return 0;
+}
+
+/* A pipe that nobody writes: at its end for ever, and the number is taken. */
+static int empty_input(const struct adv_cell *cell, struct adv_failure *failure)
+{
+	int empty[2];
+	(void)cell;
+	if (pipe2(empty, O_CLOEXEC) < 0 || dup2(empty[0], STDIN_FILENO) < 0)
+		return adv_failure_set(failure, errno, NULL, "could not make its standard input");
+	close(empty[0]);
+	close(empty[1]);
 	return 0;
 }
 
@@ -115,16 +127,15 @@ static int mount_proc(const struct adv_cell *cell, struct adv_failure *failure)
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
 	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return adv_failure_set(failure, errno, HINT_PROC, "could not make a procfs");
-	ADV_CLEANUP_FD int mount = (int)syscall(
-		SYS_fsmount, fs, FSMOUNT_CLOEXEC,
-		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	ADV_CLEANUP_FD int mount = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+						MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+							MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	if (mount < 0)
 		return adv_failure_set(failure, errno, HINT_PROC, "could not mount a procfs");
 	/* The fixed numbers lie well above what is open by now: neither replaces the other. */
 	ADV_CLEANUP_FD int self_fd = openat(mount, "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	ADV_CLEANUP_FD int self_task = openat(mount, "self/task", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (self_fd < 0 || self_task < 0 ||
-	    dup3(self_fd, ADV_SANDBOX_FD_SELF_FD, O_CLOEXEC) < 0 ||
+	if (self_fd < 0 || self_task < 0 || dup3(self_fd, ADV_SANDBOX_FD_SELF_FD, O_CLOEXEC) < 0 ||
 	    dup3(self_task, ADV_SANDBOX_FD_SELF_TASK, O_CLOEXEC) < 0)
 		return adv_failure_set(failure, errno, NULL, "could not open its own procfs");
 	return 0;
@@ -133,10 +144,10 @@ static int mount_proc(const struct adv_cell *cell, struct adv_failure *failure)
 /* A copy of the prepared root becomes /, and all else is let go of. */
 static int enter_root(const struct adv_cell *cell, struct adv_failure *failure)
 {
-	const char *root = cell->libraries == ADV_LIBRARIES_EXTENDED ? ADV_ROOT_EXTENDED
-								     : ADV_ROOT_DEFAULT;
-	ADV_CLEANUP_FD int tree = (int)syscall(SYS_open_tree, AT_FDCWD, root,
-					       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	const char *root =
+		cell->libraries == ADV_LIBRARIES_EXTENDED ? ADV_ROOT_EXTENDED : ADV_ROOT_DEFAULT;
+	ADV_CLEANUP_FD int tree =
+		(int)syscall(SYS_open_tree, AT_FDCWD, root, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (tree < 0)
 		return adv_failure_set(failure, errno, HINT_MOUNT, "could not copy its root %s",
 				       root);
@@ -255,8 +266,7 @@ static int install_filter(const struct adv_cell *cell, struct adv_failure *failu
 		.filter = (struct sock_filter *)adv_filter_program,
 	};
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
-		return adv_failure_set(failure, errno,
-				       "the kernel must have CONFIG_SECCOMP_FILTER",
+		return adv_failure_set(failure, errno, "the kernel must have CONFIG_SECCOMP_FILTER",
 				       "could not install its seccomp filter");
 	return 0;
 }
@@ -264,9 +274,9 @@ static int install_filter(const struct adv_cell *cell, struct adv_failure *failu
 int adv_confine(const struct adv_cell *cell, struct adv_failure *failure)
 {
 	static int (*const steps[])(const struct adv_cell *, struct adv_failure *) = {
-		take_descriptors, tie_to_warden,     wait_for_ids, take_identity, leave_session,
-		mount_proc,	  enter_root,	     set_limits,   drop_capabilities, set_flags,
-		tie_to_warden,	  restrict_files, close_rest,	install_filter,
+		take_descriptors, tie_to_warden, wait_for_ids,	 take_identity, empty_input,
+		leave_session,	  mount_proc,	 enter_root,	 set_limits,	drop_capabilities,
+		set_flags,	  tie_to_warden, restrict_files, close_rest,	install_filter,
 	};
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		int rc = steps[i](cell, failure);

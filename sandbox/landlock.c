@@ -10,14 +10,14 @@
 #include "util/fd.h"
 
 /* The same numbers on every architecture; older headers lack them. */
-#define CREATE_RULESET	444
-#define ADD_RULE	445
-#define RESTRICT_SELF	446
-#define CREATE_VERSION	1u
-#define RULE_PATH	1
-#define ACCESS_READ	(UINT64_C(1) << 2)
-#define ACCESS_NET	UINT64_C(3) /* bind and connect, ABI 4 */
-#define ACCESS_SCOPED	UINT64_C(3) /* abstract Unix sockets and signals, ABI 6 */
+#define CREATE_RULESET 444
+#define ADD_RULE       445
+#define RESTRICT_SELF  446
+#define CREATE_VERSION 1u
+#define RULE_PATH      1
+#define ACCESS_READ    (UINT64_C(1) << 2)
+#define ACCESS_NET     UINT64_C(3) /* bind and connect, ABI 4 */
+#define ACCESS_SCOPED  UINT64_C(3) /* abstract Unix sockets and signals, ABI 6 */
 
 struct ruleset {
 	uint64_t fs;

@@ -29,7 +29,7 @@
 #endif
 
 static const char *const library_dirs[] = {
-	"/lib/" TRIPLET, "/usr/lib/" TRIPLET, "/lib64", "/usr/lib64",
+	"/lib/" TRIPLET, "/usr/lib/" TRIPLET, "/lib64",		"/usr/lib64",
 	"/lib",		 "/usr/lib",	      "/usr/local/lib",
 };
 
@@ -78,8 +78,7 @@ static int add_name(struct adv_libraries *l, const char *name, struct adv_failur
 	if (known(l, name))
 		return 0;
 	if (strchr(name, '/') != NULL || name[0] == '.' || strlen(name) >= ADV_LIBRARY_NAME_MAX)
-		return adv_failure_set(failure, EINVAL,
-				       "give a plain name such as libjpeg.so.62",
+		return adv_failure_set(failure, EINVAL, "give a plain name such as libjpeg.so.62",
 				       "[sandbox] libraries= names \"%.80s\"", name);
 	if (l->nr == ADV_LIBRARIES_MAX)
 		return adv_failure_set(failure, E2BIG, NULL,
@@ -178,9 +177,8 @@ static uint64_t to_offset(const ElfW(Phdr) * headers, unsigned nr, uint64_t addr
 	return UINT64_MAX;
 }
 
-static int add_needed(struct adv_libraries *l, const struct image *image,
-		      const ElfW(Dyn) * dynamic, size_t nr, uint64_t strings,
-		      struct adv_failure *failure)
+static int add_needed(struct adv_libraries *l, const struct image *image, const ElfW(Dyn) * dynamic,
+		      size_t nr, uint64_t strings, struct adv_failure *failure)
 {
 	for (size_t i = 0; i < nr && dynamic[i].d_tag != DT_NULL; i++) {
 		if (dynamic[i].d_tag != DT_NEEDED)
@@ -275,15 +273,16 @@ int adv_libraries_copy(struct adv_libraries *l, int dir, struct adv_failure *fai
 		struct stat st;
 		ADV_CLEANUP_FD int fd = find_library(l->names[i], &st);
 		if (fd < 0)
-			return adv_failure_set(
-				failure, ENOENT,
-				"install it, or take it out of [sandbox] libraries=",
-				"the library %s is in no system library directory", l->names[i]);
+			return adv_failure_set(failure, ENOENT,
+					       "install it, or take it out of [sandbox] libraries=",
+					       "the library %s is in no system library directory",
+					       l->names[i]);
 		total += (uint64_t)st.st_size;
 		if (total > ADV_LIBRARY_BYTES_MAX)
-			return adv_failure_set(failure, EFBIG, NULL,
-					       "the libraries of [sandbox] libraries= take more than "
-					       "256 MiB");
+			return adv_failure_set(
+				failure, EFBIG, NULL,
+				"the libraries of [sandbox] libraries= take more than "
+				"256 MiB");
 		failure->text[0] = '\0';
 		int rc = needs_of(l, fd, (size_t)st.st_size, failure);
 		if (rc < 0 && failure->text[0] != '\0')

@@ -8,8 +8,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define SEGMENTS_MAX 16
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define MACHINE EM_AARCH64
+#else
+#error "add this architecture's ELF machine number"
+#endif
 
 /* The module's own memory: what its tables point at must lie in it. */
 struct segments {
@@ -54,19 +64,18 @@ static int explain(struct adv_failure *failure, const char *error)
 	}
 	found = strstr(text, "undefined symbol: ");
 	if (found != NULL)
-		return adv_failure_set(failure, 0,
-				       "link the library or the object that defines it",
+		return adv_failure_set(failure, 0, "link the library or the object that defines it",
 				       "the module uses %s, which nothing defines", found + 18);
 	found = strstr(text, "version `");
 	if (found != NULL && strstr(text, "' not found") != NULL)
-		return adv_failure_set(failure, 0,
-				       "build it on this system, or link statically",
+		return adv_failure_set(failure, 0, "build it on this system, or link statically",
 				       "the module was built against newer libraries: %s", found);
 	if (strstr(text, "executable stack") != NULL)
 		return adv_failure_set(failure, 0, "link it with -z noexecstack",
 				       "the module asks for an executable stack");
 	if (strstr(text, "static TLS") != NULL)
-		return adv_failure_set(failure, 0, "build it with -fPIC and without -ftls-model=initial-exec",
+		return adv_failure_set(failure, 0,
+				       "build it with -fPIC and without -ftls-model=initial-exec",
 				       "the module needs more static TLS than there is");
 	return adv_failure_set(failure, 0, NULL, "the module cannot be loaded: %s", text);
 }
@@ -95,8 +104,7 @@ static size_t room(const struct segments *s, const void *address, bool executabl
 {
 	uintptr_t a = (uintptr_t)address;
 	for (unsigned i = 0; i < s->nr; i++)
-		if (a >= s->of[i].start && a < s->of[i].end &&
-		    (!executable || s->of[i].executable))
+		if (a >= s->of[i].start && a < s->of[i].end && (!executable || s->of[i].executable))
 			return s->of[i].end - a;
 	return 0;
 }
@@ -291,8 +299,8 @@ static void sort(struct adv_loaded *module)
 	qsort(module->functions, module->nr_functions, sizeof(module->functions[0]), by_name);
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < module->nr_functions; i++)
-		if (kept == 0 || strcmp(module->functions[kept - 1].name,
-					module->functions[i].name) != 0)
+		if (kept == 0 ||
+		    strcmp(module->functions[kept - 1].name, module->functions[i].name) != 0)
 			module->functions[kept++] = module->functions[i];
 	module->nr_functions = kept;
 }
@@ -322,9 +330,37 @@ static int list_functions(struct adv_loaded *module, void *handle, struct adv_fa
 	return 0;
 }
 
+/* What the dynamic loader believes unseen: a file that ends before its segments do would be a SIGBUS in it. */
+static int check_file(int fd, struct adv_failure *failure)
+{
+	ElfW(Ehdr) header;
+	struct stat st;
+	const char *wrong = NULL;
+	if (fstat(fd, &st) < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header) ||
+	    memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+		wrong = "it is not an ELF file";
+	else if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != MACHINE)
+		wrong = "it is for another machine";
+	else if (header.e_type != ET_DYN)
+		wrong = "it is not a shared object: link it with -shared";
+	for (unsigned i = 0; wrong == NULL && i < header.e_phnum; i++) {
+		ElfW(Phdr) p;
+		uint64_t size = (uint64_t)st.st_size;
+		if (pread(fd, &p, sizeof(p), (off_t)(header.e_phoff + i * sizeof(p))) !=
+			    sizeof(p) ||
+		    (p.p_type == PT_LOAD && (p.p_offset > size || p.p_filesz > size - p.p_offset)))
+			wrong = "its end is missing";
+	}
+	return wrong == NULL ? 0
+			     : adv_failure_set(failure, 0, NULL, "the module cannot be loaded: %s",
+					       wrong);
+}
+
 int adv_module_load(struct adv_loaded *module, int fd, struct adv_failure *failure)
 {
 	char path[16];
+	if (check_file(fd, failure) < 0)
+		return -EINVAL;
 	snprintf(path, sizeof(path), "./%d", fd);
 	module->described = false;
 	module->nr_functions = 0;

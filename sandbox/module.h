@@ -20,7 +20,7 @@ struct adv_loaded_function {
 		adv_function_fn described;
 		void *address;
 	} run;
-	const char *name; /* in the module */
+	const char *name;	 /* in the module */
 	const char *description; /* in the module; NULL for a classic function */
 };
 

@@ -15,8 +15,9 @@
 
 /* The warden's fixed descriptors. What it opens later lies above them. */
 enum adv_warden_fd {
-	ADV_FD_NODE = 3,    /* the socket to the node */
-	ADV_FD_SELF = 4,    /* a pidfd of the warden itself: a sandbox sees by it whether the warden lives */
+	ADV_FD_NODE = 3, /* the socket to the node */
+	ADV_FD_SELF =
+		4, /* a pidfd of the warden itself: a sandbox sees by it whether the warden lives */
 	ADV_FD_SIGNALS = 5, /* signalfd for SIGCHLD */
 	ADV_FD_PROC = 6,    /* the machine's /proc */
 	ADV_FD_FREE = 7,    /* the first that is not fixed */
@@ -26,7 +27,8 @@ enum adv_warden_fd {
 enum adv_sandbox_fd {
 	ADV_SANDBOX_FD_SOCKET = 3,
 	ADV_SANDBOX_FD_WARDEN = ADV_FD_SELF,
-	ADV_SANDBOX_FD_SELF_FD = 20,   /* its own /proc/self/fd, by O_PATH: dlopen's way to the module */
+	ADV_SANDBOX_FD_SELF_FD =
+		20, /* its own /proc/self/fd, by O_PATH: dlopen's way to the module */
 	ADV_SANDBOX_FD_SELF_TASK = 21, /* /proc/self/task, likewise: to count threads */
 };
 

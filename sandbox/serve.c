@@ -34,7 +34,8 @@ static int check_file(const struct adv_geometry *g, enum adv_lane_file file, int
 	struct stat st;
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < g->size[file])
 		return adv_failure_set(failure, EPROTO, NULL,
-				       "the lane's memory %s is too small or not a file", names[file]);
+				       "the lane's memory %s is too small or not a file",
+				       names[file]);
 	void *page = mmap(NULL, ADV_PAGE, PROT_READ, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
 		return adv_failure_set(failure, errno, NULL, "could not map the lane's %s",
@@ -148,8 +149,7 @@ static enum adv_status run(const struct adv_loaded_function *f, struct adv_work 
 		call.ctx.size = sizeof(call.ctx);
 		call.ctx.out_capacity = lane.out_capacity;
 		call.ctx.call_id = work->call_id;
-		call.ctx.deadline_ns =
-			work->budget_us != 0 ? adv_worker_deadline(&lane, work) : 0;
+		call.ctx.deadline_ns = work->budget_us != 0 ? adv_worker_deadline(&lane, work) : 0;
 		call.ctx.log = context_log;
 		n = f->run.described(&call.ctx, work->in, work->length, work->out);
 		if (n & ADV_FAILED) {

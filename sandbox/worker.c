@@ -151,7 +151,8 @@ static unsigned wanted_fds(uint32_t type)
 static void bad_order(int error)
 {
 	struct adv_failure failure;
-	adv_failure_set(&failure, error, NULL, "the sandbox was given an order that it cannot read");
+	adv_failure_set(&failure, error, NULL,
+			"the sandbox was given an order that it cannot read");
 	fail(ADV_SYSTEM, &failure, ADV_EXIT_LANE);
 }
 
@@ -235,8 +236,9 @@ serve(const struct adv_sandbox_order *order, const int *fds, const struct adv_pl
 	if (dup3(fds[ADV_LANE_FILES], ADV_SANDBOX_FD_SOCKET, O_CLOEXEC) < 0 ||
 	    syscall(SYS_close_range, ADV_SANDBOX_FD_SOCKET + 1, ~0U, 0) < 0)
 		_exit(ADV_EXIT_LANE);
-	setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a pipe would be buffered until the end that a worker has not */
-	catch_faults(); /* a constructor may have changed them */
+	setvbuf(stdout, NULL, _IOLBF,
+		BUFSIZ); /* a pipe would be buffered until the end that a worker has not */
+	catch_faults();	 /* a constructor may have changed them */
 	adv_serve(ADV_SANDBOX_FD_SOCKET);
 }
 

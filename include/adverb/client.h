@@ -35,8 +35,6 @@
 extern "C" {
 #endif
 
-#define ADV_API __attribute__((visibility("default")))
-
 struct adv_node;
 struct adv_lease;
 

@@ -2,6 +2,9 @@
 #ifndef ADVERB_STATUS_H
 #define ADVERB_STATUS_H
 
+/* What libadverb exports. */
+#define ADV_API __attribute__((visibility("default")))
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -53,13 +56,13 @@ enum adv_status {
 };
 
 /* One sentence without a final stop, for every number (unknown ones too). Static storage. Any thread. */
-const char *adv_status_text(unsigned status);
+ADV_API const char *adv_status_text(unsigned status);
 
 /* The name in lower case without ADV_, as in JSON ("no_module"); "unknown" for an unknown number. */
-const char *adv_status_name(unsigned status);
+ADV_API const char *adv_status_name(unsigned status);
 
 /* The number for such a name, or -1. */
-int adv_status_from_name(const char *name);
+ADV_API int adv_status_from_name(const char *name);
 
 #ifdef __cplusplus
 }

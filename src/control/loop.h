@@ -46,7 +46,7 @@ void adv_timer_init(struct adv_timer *timer, struct adv_loop *loop,
 int adv_timer_set(struct adv_timer *timer,
 		  uint64_t deadline_ns); /* 0 or -ENOMEM; UINT64_MAX unsets */
 
-/* Calls `done` whenever `fd` has become readable (multishot poll), until adv_watch_stop(). The fd stays the owner's. */
+/* Calls `ready` as long as `fd` is readable (level-triggered), until adv_watch_stop(). The fd stays the owner's. */
 struct adv_watch {
 	struct adv_op op;
 	void (*ready)(struct adv_watch *watch);

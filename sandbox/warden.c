@@ -1,0 +1,503 @@
+/*
+ * warden.c - the small privileged process that makes, pins, limits and kills sandboxes at the node's request.
+ * Single-threaded. It takes fixed structs, believes nothing in them, never reads from a sandbox and never waits for one.
+ * Whatever becomes of the node, its socket then ends here: the warden kills every sandbox, removes their cgroups and exits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sandbox/warden.h"
+#include "util/clock.h"
+#include "util/fd.h"
+
+#define REQUESTS_PER_ROUND 64
+#define ADDRESS_SPACE	   (64 * ADV_GIB) /* as in confine.c: the limit on memory comes on top */
+
+/* One sandbox. The slot is its id. */
+struct box {
+	pid_t pid;  /* 0: free */
+	int socket; /* to write orders */
+	bool used;  /* has had a sandbox before: late requests for it are no bug */
+	bool killed;
+};
+
+static struct adv_plan plan;
+static struct adv_cgroups cgroups;
+static struct box *boxes; /* ADV_SANDBOXES_MAX; not in the memory that sandboxes are copies of */
+
+/* ---- to the node ---- */
+
+/* The node always reads. When it is gone there is nobody to tell, and the main loop sees it. */
+static int tell(const struct adv_warden_event *event, const int *fds, unsigned nr_fds)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * 2)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = (void *)event, .iov_len = sizeof(*event)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (nr_fds > 0) {
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
+	}
+	ssize_t n;
+	do
+		n = sendmsg(ADV_FD_NODE, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+static void tell_failure(uint32_t type, uint32_t id, const struct adv_failure *failure)
+{
+	struct adv_warden_event event = {.type = type, .id = id, .error = failure->error};
+	memcpy(event.text, failure->text, sizeof(event.text));
+	tell(&event, NULL, 0);
+}
+
+static void __attribute__((format(printf, 3, 4)))
+refuse(uint32_t id, int error, const char *format, ...)
+{
+	struct adv_failure failure;
+	char text[ADV_REASON_MAX / 2];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	adv_failure_set(&failure, error, NULL, "%s", text);
+	tell_failure(ADV_EVENT_REFUSED, id, &failure);
+}
+
+static void tell_hello(void)
+{
+	struct adv_warden_event event = {
+		.type = ADV_EVENT_HELLO,
+		.facts = {.proto = ADV_WARDEN_PROTO,
+			  .root = plan.root,
+			  .landlock_abi = plan.landlock_abi,
+			  .cgroup_memory = plan.cgroup,
+			  .extended = plan.extended,
+			  .node_uid = plan.root ? ADV_UID_BASE : plan.uid,
+			  .node_gid = plan.root ? ADV_UID_BASE : plan.gid},
+	};
+	tell(&event, NULL, 0);
+}
+
+/* ---- requests ---- */
+
+struct received {
+	struct adv_warden_request request;
+	int fds[ADV_ORDER_FDS_MAX];
+	unsigned nr_fds;
+};
+
+static void build(const struct received *r)
+{
+	uint32_t id = r->request.id;
+	struct adv_failure failure;
+	struct adv_built built;
+	uint64_t begun_ns = adv_clock_monotonic_ns();
+	if (boxes[id].pid != 0 || r->request.libraries > ADV_LIBRARIES_EXTENDED || r->nr_fds != 0) {
+		refuse(id, EINVAL, "a request to build sandbox %u, which is in use or of no kind",
+		       id);
+		return;
+	}
+	if (r->request.libraries == ADV_LIBRARIES_EXTENDED && !plan.extended) {
+		adv_failure_set(&failure, ENOENT, "list libraries under [sandbox] libraries=",
+				"there is no extended library set");
+		tell_failure(ADV_EVENT_FAILED, id, &failure);
+		return;
+	}
+	if (adv_build(&plan, &cgroups, id, r->request.libraries, &built, &failure) < 0) {
+		tell_failure(ADV_EVENT_FAILED, id, &failure);
+		return;
+	}
+	boxes[id] = (struct box){.pid = built.pid, .socket = built.socket, .used = true};
+	const struct adv_warden_event event = {
+		.type = ADV_EVENT_BUILT,
+		.id = id,
+		.pid = built.pid,
+		.build_ns = adv_clock_monotonic_ns() - begun_ns,
+	};
+	const int fds[2] = {built.socket, built.log};
+	if (tell(&event, fds, 2) < 0)
+		kill(built.pid, SIGKILL); /* DIED tells what became of it */
+	close(built.log);
+}
+
+/* What it uses by now and `memory_bytes` more. The hard limit stays: a later order may bring more, and the filter denies setrlimit. */
+static int limit_data(pid_t pid, uint64_t memory_bytes)
+{
+	char path[32], text[128];
+	unsigned long data_pages;
+	snprintf(path, sizeof(path), "%d/statm", pid);
+	ADV_CLEANUP_FD int fd = openat(ADV_FD_PROC, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	if (sscanf(text, "%*u %*u %*u %*u %*u %lu", &data_pages) != 1)
+		return -EPROTO;
+	const struct rlimit data = {
+		.rlim_cur = memory_bytes + (uint64_t)data_pages * ADV_PAGE,
+		.rlim_max = RLIM_INFINITY,
+	};
+	return prlimit(pid, RLIMIT_DATA, &data, NULL) < 0 ? -errno : 0;
+}
+
+static int limit_memory(uint32_t id, uint64_t memory_bytes)
+{
+	const struct rlimit space = {
+		.rlim_cur = ADDRESS_SPACE + memory_bytes,
+		.rlim_max = RLIM_INFINITY,
+	};
+	if (memory_bytes == 0)
+		return 0;
+	if (prlimit(boxes[id].pid, RLIMIT_AS, &space, NULL) < 0)
+		return -errno;
+	return plan.cgroup ? adv_cgroups_limit(&cgroups, id, memory_bytes)
+			   : limit_data(boxes[id].pid, memory_bytes);
+}
+
+static int pin(pid_t pid, int cpu)
+{
+	cpu_set_t set;
+	if (cpu < 0)
+		return 0;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(pid, sizeof(set), &set) < 0 ? -errno : 0;
+}
+
+static int forward(const struct box *b, const struct received *r)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * ADV_ORDER_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = (void *)&r->request.order,
+			    .iov_len = sizeof(r->request.order)};
+	memset(&control, 0, sizeof(control));
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(sizeof(int) * r->nr_fds),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int) * r->nr_fds);
+	memcpy(CMSG_DATA(c), r->fds, sizeof(int) * r->nr_fds);
+	return sendmsg(b->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static bool order_ok(const struct received *r)
+{
+	static const unsigned wanted_fds[] = {
+		[ADV_ORDER_LOAD] = 1,
+		[ADV_ORDER_INSPECT] = 1,
+		[ADV_ORDER_SERVE] = 4,
+		[ADV_ORDER_LOAD_AND_SERVE] = 5,
+	};
+	const struct adv_warden_request *q = &r->request;
+	return q->order.type >= ADV_ORDER_LOAD && q->order.type <= ADV_ORDER_LOAD_AND_SERVE &&
+	       r->nr_fds == wanted_fds[q->order.type] && q->cpu >= -1 && q->cpu < CPU_SETSIZE &&
+	       q->memory_bytes <= ADV_LEASE_MEMORY_MAX;
+}
+
+static void order(const struct received *r)
+{
+	uint32_t id = r->request.id;
+	struct box *b = &boxes[id];
+	if (!order_ok(r)) {
+		refuse(id, EINVAL, "an order for sandbox %u that makes no sense", id);
+		return;
+	}
+	int rc = pin(b->pid, r->request.cpu);
+	if (rc < 0 && rc != -ESRCH) {
+		refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, r->request.cpu);
+		return;
+	}
+	rc = limit_memory(id, r->request.memory_bytes);
+	if (rc < 0 && rc != -ESRCH && rc != -ENOENT) {
+		refuse(id, -rc, "could not limit the memory of sandbox %u", id);
+		return;
+	}
+	rc = forward(b, r);
+	/* One that has just died: DIED follows. */
+	if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET && rc != -ENOTCONN)
+		refuse(id, -rc, "sandbox %u does not take its order", id);
+}
+
+static void kill_box(uint32_t id)
+{
+	boxes[id].killed = true;
+	kill(boxes[id].pid, SIGKILL); /* not reaped yet: the pid is still its own */
+}
+
+static void obey(const struct received *r)
+{
+	uint32_t id = r->request.id;
+	if (id >= ADV_SANDBOXES_MAX) {
+		refuse(id, ERANGE, "a request for sandbox %u", id);
+		return;
+	}
+	if (r->request.type == ADV_WARDEN_BUILD) {
+		build(r);
+		return;
+	}
+	if (r->request.type != ADV_WARDEN_ORDER && r->request.type != ADV_WARDEN_KILL) {
+		refuse(id, EINVAL, "a request of type %u", r->request.type);
+		return;
+	}
+	if (boxes[id].pid == 0) {
+		/* It crossed with DIED on the way. */
+		if (!boxes[id].used)
+			refuse(id, ESRCH, "a request for sandbox %u, which never was", id);
+		return;
+	}
+	if (r->request.type == ADV_WARDEN_ORDER)
+		order(r);
+	else
+		kill_box(id);
+}
+
+static void collect_fds(struct msghdr *msg, struct received *r)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	r->nr_fds = 0;
+	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+		return;
+	r->nr_fds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	memcpy(r->fds, CMSG_DATA(c), r->nr_fds * sizeof(int));
+}
+
+/* Takes one request. 1: there may be more, 0: none, -EPIPE: the node has gone away. */
+static int take_request(void)
+{
+	struct received r;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * ADV_ORDER_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = &r.request, .iov_len = sizeof(r.request)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(ADV_FD_NODE, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return errno == EINTR;
+	if (n <= 0)
+		return -EPIPE;
+	collect_fds(&msg, &r);
+	if (n != sizeof(r.request) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		refuse(UINT32_MAX, EPROTO, "a request of %zd bytes", n);
+	else
+		obey(&r);
+	for (unsigned i = 0; i < r.nr_fds; i++)
+		close(r.fds[i]);
+	return 1;
+}
+
+/* ---- deaths ---- */
+
+static uint64_t microseconds_ns(const struct timeval *t)
+{
+	return (uint64_t)t->tv_sec * ADV_SEC + (uint64_t)t->tv_usec * 1000;
+}
+
+static struct box *find(pid_t pid)
+{
+	for (uint32_t id = 0; id < ADV_SANDBOXES_MAX; id++)
+		if (boxes[id].pid == pid)
+			return &boxes[id];
+	return NULL;
+}
+
+static void bury(struct box *b, const siginfo_t *info, const struct rusage *usage)
+{
+	uint32_t id = (uint32_t)(b - boxes);
+	struct adv_warden_event event = {
+		.type = ADV_EVENT_DIED,
+		.id = id,
+		.pid = b->pid,
+		.death = {.code = info->si_code,
+			  .status = info->si_status,
+			  .killed = b->killed,
+			  .cpu_ns = microseconds_ns(&usage->ru_utime) +
+				    microseconds_ns(&usage->ru_stime),
+			  .max_rss_bytes = (uint64_t)usage->ru_maxrss * 1024},
+	};
+	if (plan.cgroup) {
+		event.death.out_of_memory = adv_cgroups_oom_kills(&cgroups, id) > 0;
+		adv_cgroups_remove(&cgroups, id);
+	}
+	close(b->socket);
+	b->pid = 0;
+	b->socket = -1;
+	tell(&event, NULL, 0);
+}
+
+/* Reaps one. The raw call, since it tells both how it died and what it used. False: none is left that is dead. */
+static bool reap(int options)
+{
+	siginfo_t info = {0};
+	struct rusage usage = {0};
+	if (syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | options, &usage) < 0)
+		return errno == EINTR;
+	if (info.si_pid == 0)
+		return false;
+	struct box *b = find(info.si_pid);
+	if (b != NULL)
+		bury(b, &info, &usage);
+	return true;
+}
+
+static void reap_all(void)
+{
+	struct signalfd_siginfo ignored[8];
+	while (read(ADV_FD_SIGNALS, ignored, sizeof(ignored)) > 0)
+		;
+	while (reap(WNOHANG))
+		;
+}
+
+static void end_all(void)
+{
+	for (uint32_t id = 0; id < ADV_SANDBOXES_MAX; id++)
+		if (boxes[id].pid != 0)
+			kill_box(id);
+	while (reap(0))
+		;
+}
+
+/* ---- start ---- */
+
+/* Ends by EOF of its socket alone: a terminal's ^C and a service manager's SIGTERM are for the node. */
+static int set_up_signals(struct adv_failure *failure)
+{
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		sigaction(ignored[i], &ignore, NULL);
+	sigset_t child;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &child, NULL) < 0)
+		return adv_failure_set(failure, errno, NULL, "could not block SIGCHLD");
+	ADV_CLEANUP_FD int fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	ADV_CLEANUP_FD int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (fd < 0 || self < 0)
+		return adv_failure_set(failure, errno, "Linux 5.9 or later is needed",
+				       "could not watch its children");
+	/* First above the fixed numbers, then each to its own: one must not replace the other. */
+	ADV_CLEANUP_FD int fd_high = fcntl(fd, F_DUPFD_CLOEXEC, ADV_FD_FREE);
+	ADV_CLEANUP_FD int self_high = fcntl(self, F_DUPFD_CLOEXEC, ADV_FD_FREE);
+	adv_fd_close(&fd);
+	adv_fd_close(&self);
+	/* PROC is only kept free by this; prepare.c opens it. */
+	if (fd_high < 0 || self_high < 0 || dup3(fd_high, ADV_FD_SIGNALS, O_CLOEXEC) < 0 ||
+	    dup3(self_high, ADV_FD_SELF, O_CLOEXEC) < 0 ||
+	    dup3(self_high, ADV_FD_PROC, O_CLOEXEC) < 0)
+		return adv_failure_set(failure, errno, NULL, "could not arrange its descriptors");
+	return 0;
+}
+
+/* Two descriptors for each sandbox at most, and as many as the hard limit gives. */
+static void raise_files(void)
+{
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+/* The table is in no sandbox's memory. */
+static int set_up_memory(struct adv_failure *failure)
+{
+	size_t size = ADV_SANDBOXES_MAX * sizeof(struct box);
+	void *table = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (table == MAP_FAILED || madvise(table, size, MADV_DONTFORK) < 0)
+		return adv_failure_set(failure, errno, NULL, "could not make its table");
+	boxes = table;
+	return 0;
+}
+
+static int set_up(const char *config_file, struct adv_failure *failure)
+{
+	umask(0);
+	raise_files();
+	int rc = set_up_signals(failure);
+	if (rc == 0)
+		rc = set_up_memory(failure);
+	if (rc == 0)
+		rc = adv_prepare(&plan, &cgroups, config_file, failure);
+	/*
+	 * Only as root: the files in /proc of a process that is not dumpable belong to root, an ordinary user's warden could not
+	 * write the id maps of what it clones. A sandbox makes itself undumpable in any case.
+	 */
+	if (rc == 0 && plan.root && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		rc = adv_failure_set(failure, errno, NULL, "could not make itself undumpable");
+	return rc;
+}
+
+static void run(void)
+{
+	struct pollfd fds[] = {
+		{.fd = ADV_FD_NODE, .events = POLLIN},
+		{.fd = ADV_FD_SIGNALS, .events = POLLIN},
+	};
+	for (;;) {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return;
+		if (fds[1].revents)
+			reap_all();
+		for (int i = 0, rc = 1; fds[0].revents && rc > 0 && i < REQUESTS_PER_ROUND; i++) {
+			rc = take_request();
+			if (rc < 0)
+				return;
+		}
+	}
+}
+
+/* `adverb-warden [CONFIG]`, started by adv_warden_start() with its socket as descriptor 3. */
+int main(int argc, char **argv)
+{
+	struct adv_failure failure;
+	if (argc > 2 || fcntl(ADV_FD_NODE, F_SETFD, FD_CLOEXEC) < 0) {
+		dprintf(STDERR_FILENO, "adverb-warden is a part of adverb serve\n");
+		return 2;
+	}
+	if (set_up(argc == 2 ? argv[1] : NULL, &failure) < 0) {
+		tell_failure(ADV_EVENT_FAILED, UINT32_MAX, &failure);
+		return 1;
+	}
+	tell_hello();
+	run();
+	end_all();
+	return 0;
+}

@@ -1,0 +1,497 @@
+/* lease.c - opening and closing a lease, and what it says of itself. The lease's thread. */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/internal.h"
+#include "util/clock.h"
+#include "util/fd.h"
+
+#define OPEN_MS_DEFAULT 5000
+#define GIVE_BACK_MS \
+	200 /* a lease that could not be attached is given back, if that goes quickly */
+#define SPIN_US_DEFAULT	 1000
+#define TOKEN_TEXT_BYTES (2 * ADV_TOKEN_BYTES + 1)
+
+/* ---- options ---- */
+
+void adv_lease_options_init(struct adv_lease_options *o)
+{
+	*o = (struct adv_lease_options){
+		.size = sizeof(*o),
+		.workers = 1,
+		.memory_bytes = ADV_LEASE_MEMORY_DEFAULT,
+		.ttl_ms = ADV_LEASE_TTL_MS_DEFAULT,
+		.hot_us = ADV_HOT_DEFAULT,
+		.slots = ADV_SLOTS_DEFAULT,
+		.in_capacity = (uint32_t)ADV_CAPACITY_DEFAULT,
+		.out_capacity = (uint32_t)ADV_CAPACITY_DEFAULT,
+		.timeout_ms = OPEN_MS_DEFAULT,
+		.spin_us = SPIN_US_DEFAULT,
+	};
+}
+
+static enum adv_status options_read(const struct adv_lease_options *from,
+				    struct adv_lease_options *o)
+{
+	adv_lease_options_init(o);
+	if (from == NULL)
+		return ADV_OK;
+	/* Later versions append: this one is the shortest. */
+	if (from->size < sizeof(*o))
+		return adv_client_fail_text(
+			ADV_INVALID,
+			"lease options: size is not set; call adv_lease_options_init() first");
+	memcpy(o, from, sizeof(*o));
+	if ((o->flags & ~ADV_LEASE_NO_RENEW) != 0)
+		return adv_client_fail(ADV_VERSION,
+				       "lease options: flags 0x%x are not known to this library",
+				       o->flags);
+	if (o->memory_bytes > INT64_MAX || o->ttl_ms > ADV_LEASE_TTL_MS_MAX ||
+	    (o->hot_us > INT64_MAX && o->hot_us != ADV_HOT_ALWAYS && o->hot_us != ADV_HOT_DEFAULT))
+		return adv_client_fail_text(
+			ADV_INVALID, "lease options: memory_bytes, ttl_ms or hot_us is too large");
+	if (o->timeout_ms == 0)
+		o->timeout_ms = OPEN_MS_DEFAULT;
+	return ADV_OK;
+}
+
+static char *options_json(const char *module, const struct adv_lease_options *o)
+{
+	json_t *object = json_pack(
+		"{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "module", module, "workers",
+		(json_int_t)o->workers, "memory_bytes", (json_int_t)o->memory_bytes, "ttl_ms",
+		(json_int_t)o->ttl_ms, "slots", (json_int_t)o->slots, "in_capacity",
+		(json_int_t)o->in_capacity, "out_capacity", (json_int_t)o->out_capacity);
+	if (object == NULL)
+		return NULL;
+	if (o->hot_us != ADV_HOT_DEFAULT)
+		json_object_set_new(object, "hot_us",
+				    o->hot_us == ADV_HOT_ALWAYS
+					    ? json_string("always")
+					    : json_integer((json_int_t)o->hot_us));
+	char *text = json_dumps(object, JSON_COMPACT);
+	json_decref(object);
+	return text;
+}
+
+/* ---- what the node grants ---- */
+
+/* On the way from the grant to the attached lease. */
+struct opening {
+	const char *path;
+	uint64_t deadline_ns;
+	struct adv_lease_options options;
+	uint64_t asked_ns; /* CLOCK_BOOTTIME */
+	uint64_t ttl_ms;
+	int fd;	     /* the connection, as long as it may be used again */
+	bool spoken; /* it has carried a request already */
+	bool granted;
+	char token[TOKEN_TEXT_BYTES];
+	struct adv_node_run run;
+};
+
+static bool token_ok(const char *token)
+{
+	return strlen(token) == TOKEN_TEXT_BYTES - 1 &&
+	       strspn(token, "0123456789abcdefABCDEF") == TOKEN_TEXT_BYTES - 1;
+}
+
+static bool id_ok(const char *id)
+{
+	return id[0] != '\0' &&
+	       strspn(id, "0123456789abcdefABCDEFghijklmnopqrstuvwxyz-_") == strlen(id);
+}
+
+static bool read_functions(struct adv_lease *l, const json_t *lease)
+{
+	const json_t *list = json_object_get(lease, "functions");
+	size_t n = json_array_size(list);
+	if (n < 1 || n > ADV_FUNCTIONS_MAX)
+		return false;
+	l->functions = calloc(n, sizeof(*l->functions));
+	if (l->functions == NULL)
+		return false;
+	for (; l->nr_functions < n; l->nr_functions++) {
+		const char *name = json_string_value(json_array_get(list, l->nr_functions));
+		if (name == NULL || strlen(name) >= ADV_FUNCTION_NAME_MAX)
+			return false;
+		char *copy = strdup(name);
+		if (copy == NULL)
+			return false;
+		l->functions[l->nr_functions] = copy;
+	}
+	return true;
+}
+
+/* A node that pins nothing may leave them out. */
+static bool read_cpus(struct adv_lease *l, const json_t *lease)
+{
+	const json_t *list = json_object_get(lease, "cpus");
+	uint32_t n = l->geometry.nr_lanes;
+	l->cpus = calloc(n, sizeof(*l->cpus));
+	if (l->cpus == NULL || (list != NULL && json_array_size(list) != n))
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		const json_t *cpu = json_array_get(list, i);
+		json_int_t number = json_is_integer(cpu) ? json_integer_value(cpu) : -1;
+		l->cpus[i] = number >= 0 && number <= INT_MAX ? (int)number : -1;
+	}
+	return true;
+}
+
+static bool read_geometry(struct adv_lease *l, const json_t *lease)
+{
+	uint64_t workers, slots, in, out;
+	return adv_client_json_u64(lease, "workers", ADV_LANES_MAX, &workers) &&
+	       adv_client_json_u64(lease, "slots", ADV_SLOTS_MAX, &slots) &&
+	       adv_client_json_u64(lease, "in_capacity", ADV_CAPACITY_MAX, &in) &&
+	       adv_client_json_u64(lease, "out_capacity", ADV_CAPACITY_MAX, &out) &&
+	       adv_geometry_init(&l->geometry, (uint32_t)workers, (uint32_t)slots, in, out) == 0;
+}
+
+/* Both sides derive the layout from the same four numbers: another size is another layout. */
+static bool same_sizes(const struct adv_lease *l, const json_t *lease)
+{
+	const json_t *sizes = json_object_get(lease, "sizes");
+	if (json_array_size(sizes) != ADV_LANE_FILES)
+		return false;
+	for (size_t i = 0; i < ADV_LANE_FILES; i++) {
+		const json_t *size = json_array_get(sizes, i);
+		if (!json_is_integer(size) ||
+		    (uint64_t)json_integer_value(size) != l->geometry.size[i])
+			return false;
+	}
+	return true;
+}
+
+static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const json_t *answer)
+{
+	const json_t *lease = json_object_get(answer, "lease");
+	uint64_t hits = 0;
+	if (!adv_client_json_text(lease, "id", l->id, sizeof(l->id)) || !id_ok(l->id) ||
+	    !adv_client_json_text(lease, "token", o->token, sizeof(o->token)) ||
+	    !token_ok(o->token))
+		return adv_client_fail(ADV_PROTOCOL,
+				       "the node at %s grants a lease without id and token",
+				       o->path);
+	o->granted = true;
+	if (!adv_client_node_run_read(json_object_get(answer, "node"), &o->run) ||
+	    !adv_client_json_u64(lease, "ttl_ms", ADV_LEASE_TTL_MS_MAX, &o->ttl_ms) ||
+	    o->ttl_ms < ADV_LEASE_TTL_MS_MIN ||
+	    !adv_client_json_text(lease, "digest", l->digest, sizeof(l->digest)) ||
+	    !read_geometry(l, lease) || !read_functions(l, lease) || !read_cpus(l, lease))
+		return adv_client_fail(
+			ADV_PROTOCOL, "the node at %s grants a lease that makes no sense", o->path);
+	if (!same_sizes(l, lease))
+		return adv_client_fail(
+			ADV_VERSION,
+			"the node at %s lays lanes out in another way: use the library "
+			"that belongs to the node",
+			o->path);
+	l->shared_cores = json_is_true(json_object_get(lease, "shared_cores"));
+	if (adv_client_json_u64(lease, "hot_hits", l->geometry.nr_lanes, &hits))
+		l->nr_hot = (uint32_t)hits;
+	return ADV_OK;
+}
+
+/* ---- asking ---- */
+
+/* One request on the connection there is, or on a new one. It is kept when the node keeps it. */
+static enum adv_status ask(struct opening *o, const struct adv_client_request *request, bool attach,
+			   struct adv_client_answer *a)
+{
+	enum adv_status status;
+	if (o->fd >= 0) {
+		status = adv_client_exchange(o->fd, o->path, o->deadline_ns, request, attach, a);
+		/* A node may hang up on a connection that rests; that was not an answer. */
+		if (status != ADV_NODE_GONE)
+			goto out;
+		adv_fd_close(&o->fd);
+	}
+	status = adv_client_dial(o->path, o->deadline_ns, &o->fd);
+	if (status == ADV_OK)
+		status = adv_client_exchange(o->fd, o->path, o->deadline_ns, request, attach, a);
+out:
+	if (status != ADV_OK || (!a->keep_alive && a->code != 101))
+		adv_fd_close(&o->fd);
+	return status;
+}
+
+static enum adv_status request_lease(struct adv_lease *l, struct opening *o, const char *module)
+{
+	struct adv_client_answer a;
+	ADV_CLEANUP_FREE char *body = options_json(module, &o->options);
+	if (body == NULL)
+		return adv_client_fail(ADV_INVALID, "\"%.64s\" is not a module's name", module);
+	const struct adv_client_request request = {.method = "POST",
+						   .path = "/v1/leases",
+						   .headers = "",
+						   .type = "application/json",
+						   .body = body,
+						   .body_size = strlen(body),
+						   .file = -1};
+	o->asked_ns = adv_clock_boottime_ns();
+	enum adv_status status = ask(o, &request, false, &a);
+	if (status != ADV_OK)
+		return status;
+	status = adv_client_answer_status(&a, o->path);
+	json_t *answer = status == ADV_OK ? adv_client_json(a.body, a.body_size) : NULL;
+	if (status == ADV_OK)
+		status = read_grant(l, o, answer);
+	json_decref(answer);
+	adv_client_answer_fini(&a);
+	return status;
+}
+
+/* The grant came from a run of the node that is over: say so instead of "no such lease". */
+static enum adv_status attach_refused(const struct opening *o, enum adv_status status)
+{
+	struct adv_node_run now;
+	char text[ADV_CLIENT_ERROR_BYTES];
+	snprintf(text, sizeof(text), "%s", adv_error());
+	if (status != ADV_NO_LEASE && status != ADV_BAD_TOKEN && status != ADV_NODE_GONE)
+		return status;
+	if (adv_client_node_run(o->path, o->deadline_ns, &now) == ADV_OK &&
+	    !adv_client_node_run_same(&now, &o->run))
+		return adv_client_fail(
+			ADV_NODE_RESTARTED,
+			"the node at %s was restarted after it had granted the lease: "
+			"open another",
+			o->path);
+	return adv_client_fail(status, "%s", text);
+}
+
+static enum adv_status attach(struct adv_lease *l, struct opening *o)
+{
+	struct adv_client_answer a;
+	char path[96], headers[160];
+	snprintf(path, sizeof(path), "/v1/leases/%s/attach", l->id);
+	snprintf(headers, sizeof(headers),
+		 "Upgrade: adverb-lane/%d\r\nConnection: Upgrade\r\nAdverb-Token: %s\r\n",
+		 ADV_PROTOCOL_VERSION, o->token);
+	const struct adv_client_request request = {
+		.method = "POST", .path = path, .headers = headers, .file = -1};
+	enum adv_status status = ask(o, &request, true, &a);
+	if (status == ADV_NO_NODE)
+		status = ADV_NODE_GONE; /* it was there for the grant */
+	if (status != ADV_OK)
+		return attach_refused(o, status);
+	if (a.code != 101)
+		status = attach_refused(o, adv_client_answer_status(&a, o->path));
+	if (status == ADV_OK)
+		status = adv_lease_map(l, &a);
+	if (status == ADV_OK)
+		status = adv_lease_books_init(l);
+	if (status == ADV_OK) {
+		const struct adv_keeper_options keep = {
+			.path = o->path,
+			.connection = o->fd,
+			.event = l->event_fd,
+			.renew = !(o->options.flags & ADV_LEASE_NO_RENEW),
+			.ttl_ms = o->ttl_ms,
+			.asked_ns = o->asked_ns,
+			.run = &o->run,
+			.rest = a.rest + 1,
+			.rest_size = a.rest_size - 1,
+		};
+		status = adv_keeper_start(&l->keeper, &keep);
+		if (status == ADV_OK)
+			(void)adv_fd_steal(&o->fd);
+	}
+	adv_client_answer_fini(&a);
+	return status;
+}
+
+/* ---- opening ---- */
+
+static void lease_free(struct adv_lease *l)
+{
+	adv_lease_unmap(l);
+	for (uint32_t i = 0; l->functions != NULL && i < l->nr_functions; i++)
+		free(l->functions[i]);
+	free(l->functions);
+	free(l->cpus);
+	free(l->workers);
+	free(l->calls);
+	free(l->slots);
+	free(l->stacks);
+	free(l);
+}
+
+static struct adv_lease *lease_alloc(const char *module, const struct adv_lease_options *o)
+{
+	struct timespec tick;
+	struct adv_lease *l =
+		aligned_alloc(ADV_CACHE_LINE,
+			      (sizeof(*l) + ADV_CACHE_LINE - 1) / ADV_CACHE_LINE * ADV_CACHE_LINE);
+	if (l == NULL)
+		return NULL;
+	memset(l, 0, sizeof(*l));
+	l->event_fd = -1;
+	l->pid = (int)getpid();
+	l->earliest_ns = UINT64_MAX;
+	l->spin_ns = o->spin_us > UINT64_MAX / 1000 ? UINT64_MAX : o->spin_us * 1000;
+	l->tick_ns = 10 * ADV_MS;
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) == 0)
+		l->tick_ns = (uint64_t)tick.tv_sec * ADV_SEC + (uint64_t)tick.tv_nsec;
+	snprintf(l->module, sizeof(l->module), "%s", module);
+	return l;
+}
+
+static void *lines_alloc(size_t size)
+{
+	void *p = aligned_alloc(ADV_CACHE_LINE,
+				(size + ADV_CACHE_LINE - 1) / ADV_CACHE_LINE * ADV_CACHE_LINE);
+	if (p != NULL)
+		memset(p, 0, size);
+	return p;
+}
+
+enum adv_status adv_lease_books_init(struct adv_lease *l)
+{
+	const struct adv_geometry *g = &l->geometry;
+	size_t n = (size_t)g->nr_lanes * g->nr_slots;
+	l->workers = lines_alloc(g->nr_lanes * sizeof(*l->workers));
+	l->calls = lines_alloc(n * sizeof(*l->calls));
+	l->slots = lines_alloc(n * sizeof(*l->slots));
+	l->stacks = lines_alloc(2 * n * sizeof(*l->stacks));
+	if (l->workers == NULL || l->calls == NULL || l->slots == NULL || l->stacks == NULL)
+		return adv_client_fail(ADV_NO_MEMORY, "no memory for %zu slots", n);
+	l->nr_workers = g->nr_lanes;
+	for (uint32_t i = 0; i < g->nr_lanes; i++) {
+		struct adv_client_worker *w = &l->workers[i];
+		size_t first = (size_t)i * g->nr_slots;
+		adv_caller_init(&w->caller, g, i, l->maps[ADV_LANE_REQ], l->maps[ADV_LANE_CPL],
+				l->maps[ADV_LANE_SLOTS], l->calls + first);
+		w->slots = l->slots + first;
+		w->free = l->stacks + 2 * first;
+		w->lost = w->free + g->nr_slots;
+		for (uint32_t slot = g->nr_slots; slot-- > 0;)
+			w->free[w->nr_free++] = (uint16_t)slot; /* the first on top */
+	}
+	return ADV_OK;
+}
+
+/* So that its workers do not wait for somebody who does not come. Its failure says nothing new. */
+static void give_back(const struct adv_lease *l, struct opening *o)
+{
+	char path[96], text[ADV_CLIENT_ERROR_BYTES];
+	struct adv_client_answer a;
+	snprintf(text, sizeof(text), "%s", adv_error());
+	snprintf(path, sizeof(path), "/v1/leases/%s", l->id);
+	const struct adv_client_request request = {
+		.method = "DELETE", .path = path, .headers = "Connection: close\r\n", .file = -1};
+	if (adv_client_ask(o->path, adv_client_deadline(GIVE_BACK_MS), &request, &a) == ADV_OK)
+		adv_client_answer_fini(&a);
+	adv_client_fail(ADV_OK, "%s", text);
+}
+
+enum adv_status adv_lease_open(struct adv_node *node, const char *module,
+			       const struct adv_lease_options *options, struct adv_lease **out)
+{
+	struct opening o = {.fd = -1};
+	if (node == NULL || module == NULL || out == NULL)
+		return adv_client_fail_text(ADV_INVALID,
+					    "adv_lease_open: node, module or lease is NULL");
+	enum adv_status status = options_read(options, &o.options);
+	if (status != ADV_OK)
+		return status;
+	struct adv_lease *l = lease_alloc(module, &o.options);
+	if (l == NULL)
+		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
+	o.path = node->path;
+	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
+	status = request_lease(l, &o, module);
+	if (status == ADV_OK)
+		status = attach(l, &o);
+	adv_fd_close(&o.fd);
+	if (status != ADV_OK) {
+		if (o.granted && status != ADV_NODE_GONE && status != ADV_NODE_RESTARTED)
+			give_back(l, &o);
+		lease_free(l);
+		return status;
+	}
+	*out = l;
+	return ADV_OK;
+}
+
+void adv_lease_close(struct adv_lease *l)
+{
+	if (l == NULL)
+		return;
+	if (l->pid == (int)getpid())
+		adv_keeper_stop(&l->keeper);
+	else
+		adv_keeper_forget(&l->keeper);
+	lease_free(l);
+}
+
+/* ---- what it says of itself ---- */
+
+enum adv_status adv_lease_state(struct adv_lease *l)
+{
+	uint32_t state = atomic_load_explicit(&l->keeper.state, memory_order_acquire);
+	for (uint32_t i = 0; state == ADV_OK && i < l->nr_workers; i++)
+		state = adv_caller_state(&l->workers[i].caller);
+	return state == ADV_OK ? ADV_OK : adv_client_refused(l, (enum adv_status)state);
+}
+
+enum adv_status adv_lease_info(struct adv_lease *l, struct adv_lease_info *info)
+{
+	struct adv_lease_info all = {
+		.workers = l->nr_workers,
+		.slots = l->geometry.nr_slots,
+		.in_capacity = l->geometry.in_capacity,
+		.out_capacity = l->geometry.out_capacity,
+		.nr_functions = l->nr_functions,
+		.shared_cores = l->shared_cores,
+		.nr_hot = l->nr_hot,
+	};
+	if (info == NULL || info->size < sizeof(info->size))
+		return adv_client_fail_text(ADV_INVALID, "adv_lease_info: info->size is not set");
+	all.size = info->size;
+	memcpy(all.id, l->id, sizeof(all.id));
+	memcpy(all.digest, l->digest, sizeof(all.digest));
+	memcpy(info, &all, info->size < sizeof(all) ? info->size : sizeof(all));
+	return ADV_OK;
+}
+
+enum adv_status adv_function_find(struct adv_lease *l, const char *name, uint32_t *function)
+{
+	for (uint32_t i = 0; name != NULL && i < l->nr_functions; i++)
+		if (strcmp(l->functions[i], name) == 0) {
+			*function = i;
+			return ADV_OK;
+		}
+	return adv_client_fail(ADV_NO_FUNCTION, "module \"%s\" has no function \"%.64s\"",
+			       l->module, name != NULL ? name : "");
+}
+
+const char *adv_function_name(struct adv_lease *l, uint32_t function)
+{
+	return function < l->nr_functions ? l->functions[function] : NULL;
+}
+
+int adv_lease_cpu(struct adv_lease *l, uint32_t worker)
+{
+	return worker < l->nr_workers ? l->cpus[worker] : -1;
+}
+
+enum adv_status adv_lease_stats(struct adv_lease *l, struct adv_lease_stats *stats)
+{
+	struct adv_lease_stats all = l->stats;
+	if (stats == NULL || stats->size < sizeof(stats->size))
+		return adv_client_fail_text(ADV_INVALID, "adv_lease_stats: stats->size is not set");
+	all.size = stats->size;
+	for (uint32_t i = 0; i < l->nr_workers; i++) {
+		all.wakes += l->workers[i].caller.wakes;
+		all.deaths += l->workers[i].caller.deaths;
+	}
+	all.renewals = atomic_load_explicit(&l->keeper.renewals, memory_order_relaxed);
+	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
+	return ADV_OK;
+}

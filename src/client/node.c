@@ -1,0 +1,291 @@
+/* node.c - handles of nodes, the control API, deploying and removing modules. Any thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "client/internal.h"
+#include "util/fd.h"
+
+#define SYSTEM_SOCKET	"/run/adverb/adverb.sock"
+#define UPLOAD_MS_A_MIB 100 /* a deploy may take so much longer for each MiB */
+
+/* ---- where the node is ---- */
+
+static enum adv_status path_set(char *path, const char *from)
+{
+	if (from[0] == '\0' || strlen(from) >= ADV_SOCKET_PATH_MAX)
+		return adv_client_fail(ADV_INVALID,
+				       "\"%s\" is not the path of a socket (1 to %zu bytes)", from,
+				       ADV_SOCKET_PATH_MAX - 1);
+	snprintf(path, ADV_SOCKET_PATH_MAX, "%s", from);
+	return ADV_OK;
+}
+
+static enum adv_status path_of_host(char *path, const char *host)
+{
+	if (strncmp(host, "unix:", strlen("unix:")) == 0)
+		return path_set(path, host + strlen("unix:"));
+	/* A scheme of another fabric, not a file that is called so. */
+	const char *colon = strchr(host, ':');
+	const char *slash = strchr(host, '/');
+	if (colon != NULL && (slash == NULL || colon < slash))
+		return adv_client_fail(
+			ADV_INVALID, "\"%s\": this library speaks to Unix sockets only: unix:PATH",
+			host);
+	return path_set(path, host);
+}
+
+static enum adv_status path_by_default(char *path)
+{
+	char session[ADV_SOCKET_PATH_MAX] = "";
+	const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
+	if (runtime != NULL && runtime[0] != '\0' &&
+	    snprintf(session, sizeof(session), "%s/adverb/adverb.sock", runtime) >=
+		    (int)sizeof(session))
+		session[0] = '\0';
+	if (session[0] != '\0' && access(session, F_OK) == 0)
+		return path_set(path, session);
+	if (access(SYSTEM_SOCKET, F_OK) == 0)
+		return path_set(path, SYSTEM_SOCKET);
+	return adv_client_fail(ADV_NO_NODE,
+			       "no node: %s%s%s does not exist; start one with `adverb serve`, or "
+			       "name its socket in ADVERB_HOST",
+			       session, session[0] != '\0' ? " or " : "", SYSTEM_SOCKET);
+}
+
+static enum adv_status path_find(char *path, const char *host)
+{
+	if (host == NULL)
+		host = secure_getenv("ADVERB_HOST");
+	if (host != NULL && host[0] != '\0')
+		return path_of_host(path, host);
+	return path_by_default(path);
+}
+
+/* ---- requests ---- */
+
+enum adv_status adv_client_ask(const char *path, uint64_t deadline_ns,
+			       const struct adv_client_request *request,
+			       struct adv_client_answer *a)
+{
+	ADV_CLEANUP_FD int fd = -1;
+	enum adv_status status = adv_client_dial(path, deadline_ns, &fd);
+	if (status != ADV_OK)
+		return status;
+	return adv_client_exchange(fd, path, deadline_ns, request, false, a);
+}
+
+enum adv_status adv_connect(const char *host, struct adv_node **out)
+{
+	static const struct adv_client_request request = {.method = "GET",
+							  .path = "/healthz",
+							  .headers = "Connection: close\r\n",
+							  .file = -1};
+	struct adv_client_answer a;
+	if (out == NULL)
+		return adv_client_fail_text(ADV_INVALID, "adv_connect: node is NULL");
+	struct adv_node *node = calloc(1, sizeof(*node));
+	if (node == NULL)
+		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a node's handle");
+	enum adv_status status = path_find(node->path, host);
+	if (status == ADV_OK) {
+		status = adv_client_ask(node->path, adv_client_deadline(ADV_CONNECT_MS), &request,
+					&a);
+		/* Whatever keeps it from answering: to this caller there is no node. */
+		if (status == ADV_TIMEOUT || status == ADV_NODE_GONE)
+			status = ADV_NO_NODE;
+		else if (status == ADV_PROTOCOL)
+			status = ADV_VERSION;
+		else if (status == ADV_OK) {
+			status = adv_client_answer_status(&a, node->path);
+			adv_client_answer_fini(&a);
+		}
+	}
+	if (status != ADV_OK) {
+		free(node);
+		return status;
+	}
+	*out = node;
+	return ADV_OK;
+}
+
+void adv_disconnect(struct adv_node *node)
+{
+	free(node);
+}
+
+/* Nothing in a request line may end it early. */
+static bool is_request_text(const char *text)
+{
+	if (text == NULL || text[0] == '\0')
+		return false;
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text <= 0x20 || *text == 0x7f)
+			return false;
+	return true;
+}
+
+static void reply_give(struct adv_control_reply *reply, struct adv_client_answer *a)
+{
+	if (reply == NULL)
+		return;
+	*reply = (struct adv_control_reply){.size = sizeof(*reply),
+					    .http_code = a->code,
+					    .body = a->body,
+					    .body_size = a->body_size};
+	a->body = NULL;
+}
+
+enum adv_status adv_control(struct adv_node *node, const char *method, const char *path,
+			    const void *body, size_t body_size, uint32_t timeout_ms,
+			    struct adv_control_reply *reply)
+{
+	struct adv_client_answer a;
+	if (node == NULL || !is_request_text(method) || strlen(method) > 16 ||
+	    !is_request_text(path) || path[0] != '/' || strlen(path) >= ADV_CLIENT_PATH_MAX ||
+	    (body == NULL && body_size > 0))
+		return adv_client_fail_text(ADV_INVALID,
+					    "adv_control: node, method, path or body is not valid");
+	const struct adv_client_request request = {.method = method,
+						   .path = path,
+						   .headers = "Connection: close\r\n",
+						   .type = "application/json",
+						   .body = body,
+						   .body_size = body_size,
+						   .file = -1};
+	uint64_t deadline = adv_client_deadline(timeout_ms != 0 ? timeout_ms : ADV_CONTROL_MS);
+	enum adv_status status = adv_client_ask(node->path, deadline, &request, &a);
+	if (status != ADV_OK)
+		return status;
+	/* A caller may read every answer's body as text. */
+	if (a.body == NULL && (a.body = calloc(1, 1)) == NULL) {
+		adv_client_answer_fini(&a);
+		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for an answer");
+	}
+	status = adv_client_answer_status(&a, node->path);
+	reply_give(reply, &a);
+	adv_client_answer_fini(&a);
+	return status;
+}
+
+void adv_control_reply_free(struct adv_control_reply *reply)
+{
+	if (reply == NULL)
+		return;
+	free(reply->body);
+	reply->body = NULL;
+	reply->body_size = 0;
+}
+
+/* ---- modules ---- */
+
+/* prefix + name, encoded, + suffix. `also` are further characters that stay as they are. */
+static bool module_path(char *path, size_t size, const char *name, const char *also,
+			const char *suffix)
+{
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	size_t used = (size_t)snprintf(path, size, "/v1/modules/");
+	if (name == NULL || name[0] == '\0')
+		return false;
+	for (; *name != '\0'; name++) {
+		if (used + 4 + strlen(suffix) >= size)
+			return false;
+		if (strchr(plain, *name) != NULL || strchr(also, *name) != NULL)
+			path[used++] = *name;
+		else
+			used += (size_t)snprintf(path + used, size - used, "%%%02X",
+						 (unsigned char)*name);
+	}
+	snprintf(path + used, size - used, "%s", suffix);
+	return true;
+}
+
+static enum adv_status ask_about_module(struct adv_node *node, uint64_t timeout_ms,
+					const struct adv_client_request *request)
+{
+	struct adv_client_answer a;
+	enum adv_status status =
+		adv_client_ask(node->path, adv_client_deadline(timeout_ms), request, &a);
+	if (status != ADV_OK)
+		return status;
+	status = adv_client_answer_status(&a, node->path);
+	adv_client_answer_fini(&a);
+	return status;
+}
+
+enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *file,
+			   uint32_t flags)
+{
+	char path[ADV_CLIENT_PATH_MAX];
+	struct stat st;
+	if (node == NULL || file == NULL || (flags & ~ADV_DEPLOY_PUBLIC) != 0 ||
+	    !module_path(path, sizeof(path), name, "",
+			 flags & ADV_DEPLOY_PUBLIC ? "?public=1" : ""))
+		return adv_client_fail_text(ADV_INVALID,
+					    "adv_deploy: node, name, file or flags is not valid");
+	/* Not to be held up by a FIFO, nor to gain a terminal. */
+	ADV_CLEANUP_FD int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return adv_client_fail(ADV_SYSTEM, "%s: %s", file, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return adv_client_fail(ADV_SYSTEM, "%s: not a regular file", file);
+	const struct adv_client_request request = {.method = "PUT",
+						   .path = path,
+						   .headers = "Connection: close\r\n",
+						   .type = "application/octet-stream",
+						   .body_size = (uint64_t)st.st_size,
+						   .file = fd};
+	return ask_about_module(
+		node, ADV_CONTROL_MS + (uint64_t)st.st_size / ADV_MIB * UPLOAD_MS_A_MIB, &request);
+}
+
+enum adv_status adv_remove(struct adv_node *node, const char *name)
+{
+	char path[ADV_CLIENT_PATH_MAX];
+	if (node == NULL || !module_path(path, sizeof(path), name, "/", ""))
+		return adv_client_fail_text(ADV_INVALID, "adv_remove: node or name is not valid");
+	const struct adv_client_request request = {
+		.method = "DELETE", .path = path, .headers = "Connection: close\r\n", .file = -1};
+	return ask_about_module(node, ADV_CONTROL_MS, &request);
+}
+
+/* ---- which run of which node ---- */
+
+bool adv_client_node_run_read(const json_t *node, struct adv_node_run *run)
+{
+	return adv_client_json_text(node, "id", run->id, sizeof(run->id)) &&
+	       adv_client_json_text(node, "started", run->started, sizeof(run->started));
+}
+
+bool adv_client_node_run_same(const struct adv_node_run *a, const struct adv_node_run *b)
+{
+	return strcmp(a->id, b->id) == 0 && strcmp(a->started, b->started) == 0;
+}
+
+enum adv_status adv_client_node_run(const char *path, uint64_t deadline_ns,
+				    struct adv_node_run *run)
+{
+	static const struct adv_client_request request = {.method = "GET",
+							  .path = "/v1/status",
+							  .headers = "Connection: close\r\n",
+							  .file = -1};
+	struct adv_client_answer a;
+	struct adv_node_run got;
+	enum adv_status status = adv_client_ask(path, deadline_ns, &request, &a);
+	if (status != ADV_OK)
+		return status;
+	status = adv_client_answer_status(&a, path);
+	json_t *object = status == ADV_OK ? adv_client_json(a.body, a.body_size) : NULL;
+	if (status == ADV_OK && !adv_client_node_run_read(json_object_get(object, "node"), &got))
+		status = adv_client_fail(ADV_PROTOCOL, "the node at %s does not say who it is",
+					 path);
+	json_decref(object);
+	adv_client_answer_fini(&a);
+	if (status == ADV_OK)
+		*run = got;
+	return status;
+}

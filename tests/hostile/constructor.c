@@ -1,0 +1,60 @@
+/* constructor.c - modules whose constructor misbehaves, chosen by CONSTRUCTOR when built. Constructors run fully confined. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CRASH  1
+#define LOOP   2
+#define THREAD 3
+#define SOCKET 4
+#define LEAVE  5
+#define EAT    6
+
+static int thread_error;
+
+__attribute__((visibility("default"))) uint32_t outcome(void *in, uint32_t in_size, void *out);
+
+/* What pthread_create() said. */
+uint32_t outcome(void *in, uint32_t in_size, void *out)
+{
+	(void)in;
+	(void)in_size;
+	memcpy(out, &thread_error, sizeof(thread_error));
+	return sizeof(thread_error);
+}
+
+#if CONSTRUCTOR == THREAD
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+#endif
+
+__attribute__((constructor)) static void misbehave(void)
+{
+#if CONSTRUCTOR == CRASH
+	volatile uintptr_t nowhere = 16;
+	*(volatile int *)nowhere = 1;
+#elif CONSTRUCTOR == LOOP
+	for (volatile int i = 0;; i++)
+		;
+#elif CONSTRUCTOR == THREAD
+	pthread_t thread;
+	thread_error = pthread_create(&thread, NULL, idle, NULL);
+#elif CONSTRUCTOR == SOCKET
+	thread_error = socket(AF_INET, SOCK_STREAM, 0);
+#elif CONSTRUCTOR == LEAVE
+	exit(7);
+#elif CONSTRUCTOR == EAT
+	for (;;) {
+		char *p = malloc(1 << 20);
+		memset(p, 1, 1 << 20);
+	}
+#endif
+}
