@@ -200,6 +200,7 @@ static void load(const struct adv_sandbox_order *order, int fd)
 	struct adv_failure failure;
 	if (loaded || fchdir(ADV_SANDBOX_FD_SELF_FD) < 0)
 		bad_order(loaded ? EPROTO : errno);
+	errno = 0; /* a fault in a constructor is named by what failed in it */
 	if (adv_module_load(&module, fd, &failure) < 0)
 		fail(ADV_BAD_MODULE, &failure, ADV_EXIT_CONFINEMENT);
 	if (order->nr_functions != 0 && order->nr_functions != module.nr_functions) {

@@ -80,7 +80,8 @@ ADV_API void adv_control_reply_free(struct adv_control_reply *reply);
  * name; running leases keep the old one. The node loads it in a scratch sandbox first.
  * ADV_BAD_MODULE, ADV_STORAGE, ADV_FORBIDDEN, ADV_SYSTEM (the file could not be read), ADV_NO_NODE
  */
-#define ADV_DEPLOY_PUBLIC 1u /* every tenant may lease it */
+#define ADV_DEPLOY_PUBLIC 1u			     /* every tenant may lease it */
+#define ADV_DEPLOY_HOT(n) (((uint32_t)(n) + 1) << 8) /* keep n (0 to 64) sandboxes with it loaded */
 ADV_API enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *file,
 				   uint32_t flags);
 ADV_API enum adv_status adv_remove(struct adv_node *node, const char *name);

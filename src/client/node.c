@@ -220,11 +220,14 @@ static enum adv_status ask_about_module(struct adv_node *node, uint64_t timeout_
 enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *file,
 			   uint32_t flags)
 {
-	char path[ADV_CLIENT_PATH_MAX];
+	char path[ADV_CLIENT_PATH_MAX], query[32];
 	struct stat st;
-	if (node == NULL || file == NULL || (flags & ~ADV_DEPLOY_PUBLIC) != 0 ||
-	    !module_path(path, sizeof(path), name, "",
-			 flags & ADV_DEPLOY_PUBLIC ? "?public=1" : ""))
+	uint32_t hot = flags >> 8; /* one more than asked for; 0: not asked for */
+	snprintf(query, sizeof(query), "?public=%u", flags & ADV_DEPLOY_PUBLIC);
+	if (hot > 0)
+		snprintf(query + strlen(query), sizeof(query) - strlen(query), "&hot=%u", hot - 1);
+	if (node == NULL || file == NULL || (flags & 0xff & ~ADV_DEPLOY_PUBLIC) != 0 || hot > 65 ||
+	    !module_path(path, sizeof(path), name, "", query))
 		return adv_client_fail_text(ADV_INVALID,
 					    "adv_deploy: node, name, file or flags is not valid");
 	/* Not to be held up by a FIFO, nor to gain a terminal. */

@@ -20,6 +20,7 @@
 
 /* Keeps the compiler from seeing through what is done on purpose. */
 static volatile uintptr_t opaque = 16;
+static char *volatile kept;
 
 ACT(segv)
 {
@@ -79,8 +80,8 @@ ACT(overflows)
 ACT(eats)
 {
 	for (;;) {
-		char *p = malloc(1 << 20);
-		memset(p, 1, 1 << 20);
+		kept = malloc(1 << 20);
+		memset(kept, 1, 1 << 20);
 	}
 	return 0;
 }

@@ -16,6 +16,10 @@
 
 static int thread_error;
 
+#if CONSTRUCTOR == EAT
+static char *volatile kept; /* so that the compiler does not do without the memory */
+#endif
+
 __attribute__((visibility("default"))) uint32_t outcome(void *in, uint32_t in_size, void *out);
 
 /* What pthread_create() said. */
@@ -53,8 +57,8 @@ __attribute__((constructor)) static void misbehave(void)
 	exit(7);
 #elif CONSTRUCTOR == EAT
 	for (;;) {
-		char *p = malloc(1 << 20);
-		memset(p, 1, 1 << 20);
+		kept = malloc(1 << 20);
+		memset(kept, 1, 1 << 20);
 	}
 #endif
 }

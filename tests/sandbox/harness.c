@@ -64,15 +64,30 @@ bool check(bool condition, const char *format, ...)
 	return condition;
 }
 
-void skip(const char *why, const char *format, ...)
+/* Is the word in the list "rdma,userns,..."? */
+static bool must_have(const char *need)
 {
+	const char *list = getenv("ADVERB_MUST_HAVE");
+	size_t n = strlen(need);
+	for (const char *p = list; p != NULL && *p != '\0'; p += strcspn(p, ",")) {
+		p += *p == ',';
+		if (strncmp(p, need, n) == 0 && (p[n] == ',' || p[n] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+void skip(const char *need, const char *why, const char *format, ...)
+{
+	bool failure = must_have(need);
 	va_list args;
 	va_start(args, format);
-	printf("ok %u - ", ++tap->run);
+	printf("%s %u - ", failure ? "not ok" : "ok", ++tap->run);
 	vprintf(format, args);
-	printf(" # SKIP %s\n", why);
+	printf(failure ? " (%s: %s)\n" : " # SKIP %s: %s\n", need, why);
 	fflush(stdout);
 	va_end(args);
+	tap->failed += failure;
 }
 
 static void __attribute__((noreturn)) bail(const char *what)

@@ -22,7 +22,9 @@ extern struct tap *tap;
 
 /* One line of TAP. Returns the condition. */
 bool check(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void skip(const char *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Counts as skipped; a failure when ADVERB_MUST_HAVE names `need`. */
+void skip(const char *need, const char *why, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 struct box {
 	struct adv_warden *warden;

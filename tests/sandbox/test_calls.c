@@ -16,7 +16,7 @@ static bool serve(struct adv_warden *warden, const char *module, struct box *b,
 		  struct lane_memory *l)
 {
 	if (module_fd(module) < 0) {
-		skip("it was not built", "module %s", module);
+		skip("modules", "it was not built", "module %s", module);
 		return false;
 	}
 	lane_create(l, 2, 65536, 65536);

@@ -76,7 +76,7 @@ static void test_refusal(struct adv_warden *warden, const struct refusal *f)
 {
 	struct box b;
 	if (module_fd(f->module) < 0)
-		skip("it was not built", "module %s", f->module);
+		skip("modules", "it was not built", "module %s", f->module);
 	else if (inspect(warden, module_fd(f->module), &b))
 		check_refused(&b, f->module, f->words);
 }

@@ -1,0 +1,153 @@
+/* modules.c - adverb deploy, list, describe, remove. Main thread. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "util/parse.h"
+
+#define PATH_MAX_BYTES 512
+
+static void print_functions(const json_t *module)
+{
+	size_t i;
+	json_t *f;
+	json_array_foreach (json_object_get(module, "functions"), i, f) {
+		const char *text = cli_text(f, "description");
+		printf("  %s/%s%s%s\n", cli_text(module, "name"), cli_text(f, "name"),
+		       text[0] != '\0' ? "  " : "", text);
+	}
+}
+
+int cli_deploy(int argc, char **argv, const struct cli_command *self)
+{
+	struct cli_common common = {0};
+	bool is_public = false;
+	uint64_t hot = UINT64_MAX;
+	const struct cli_option options[] = {
+		{"public", NULL, CLI_FLAG, &is_public, "every tenant may lease it"},
+		{"hot", "N", CLI_SIZE, &hot, "keep N sandboxes with it loaded"},
+		{0},
+	};
+	struct adv_node *node;
+	int n = cli_parse(argc, argv, self, options, &common, 2, 2);
+	if (n < 0)
+		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (hot != UINT64_MAX && hot > 64)
+		return cli_error("deploy: --hot must be at most 64");
+	if (access(argv[1], R_OK) < 0)
+		return cli_error("cannot read %s: %m", argv[1]);
+	if (cli_connect(&common, &node) != EXIT_SUCCESS)
+		return EXIT_FAILURE;
+	uint32_t flags = is_public ? ADV_DEPLOY_PUBLIC : 0;
+	if (hot != UINT64_MAX)
+		flags |= ADV_DEPLOY_HOT((uint32_t)hot);
+	int rc = EXIT_SUCCESS;
+	char path[PATH_MAX_BYTES];
+	json_t *answer = NULL;
+	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
+	if (adv_deploy(node, argv[0], argv[1], flags) != ADV_OK)
+		rc = cli_error("%s", adv_error());
+	else
+		answer = cli_ask(node, "GET", path);
+	if (answer != NULL && common.json) {
+		rc = cli_print_json(answer);
+	} else if (answer != NULL) {
+		printf("deployed %s\n", argv[0]);
+		print_functions(json_object_get(answer, "module"));
+		json_decref(answer);
+	}
+	adv_disconnect(node);
+	return rc;
+}
+
+static void print_list(const json_t *modules)
+{
+	size_t i;
+	json_t *m;
+	char size[32];
+	if (json_array_size(modules) == 0) {
+		puts("no modules: deploy one with adverb deploy NAME FILE.so");
+		return;
+	}
+	printf("%-24s %8s %10s %-7s %s\n", "NAME", "OWNER", "SIZE", "PUBLIC", "FUNCTIONS");
+	json_array_foreach (modules, i, m) {
+		printf("%-24s %8lld %10s %-7s", cli_text(m, "name"), cli_number(m, "owner"),
+		       adv_format_size((uint64_t)cli_number(m, "size"), size, sizeof(size)),
+		       json_is_true(json_object_get(m, "public")) ? "yes" : "no");
+		size_t k;
+		json_t *f;
+		json_array_foreach (json_object_get(m, "functions"), k, f)
+			printf(" %s", cli_text(f, "name"));
+		putchar('\n');
+	}
+}
+
+static void print_modules(const json_t *answer)
+{
+	print_list(json_object_get(answer, "modules"));
+}
+
+int cli_list(int argc, char **argv, const struct cli_command *self)
+{
+	struct cli_common common = {0};
+	const struct cli_option options[] = {{0}};
+	int n = cli_parse(argc, argv, self, options, &common, 0, 0);
+	if (n < 0)
+		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return cli_ask_and_print(&common, "GET", "/v1/modules", print_modules);
+}
+
+static void print_module(const json_t *answer)
+{
+	const json_t *m = json_object_get(answer, "module");
+	const json_t *hot = json_object_get(m, "hot");
+	char size[32], when[32] = "";
+	time_t at = (time_t)cli_number(m, "deployed_at");
+	struct tm local;
+	if (localtime_r(&at, &local) != NULL)
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &local);
+	printf("name       %s\nowner      uid %lld\ndigest     %s\nsize       %s\npublic     %s\n",
+	       cli_text(m, "name"), cli_number(m, "owner"), cli_text(m, "digest"),
+	       adv_format_size((uint64_t)cli_number(m, "size"), size, sizeof(size)),
+	       json_is_true(json_object_get(m, "public")) ? "yes" : "no");
+	if (json_is_integer(hot))
+		printf("hot pool   %lld sandboxes\n", (long long)json_integer_value(hot));
+	else
+		printf("hot pool   as the node decides%s\n",
+		       json_is_true(json_object_get(m, "poolable")) ? ""
+								    : ": none, it starts threads");
+	printf("libraries  %s\ndeployed   %s\nfunctions\n", cli_text(m, "libraries"), when);
+	print_functions(m);
+}
+
+int cli_describe(int argc, char **argv, const struct cli_command *self)
+{
+	struct cli_common common = {0};
+	const struct cli_option options[] = {{0}};
+	char path[PATH_MAX_BYTES];
+	int n = cli_parse(argc, argv, self, options, &common, 1, 1);
+	if (n < 0)
+		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
+	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
+	return cli_ask_and_print(&common, "GET", path, print_module);
+}
+
+static void print_removed(const json_t *answer)
+{
+	printf("removed %s\n", cli_text(answer, "removed"));
+}
+
+int cli_remove(int argc, char **argv, const struct cli_command *self)
+{
+	struct cli_common common = {0};
+	const struct cli_option options[] = {{0}};
+	char path[PATH_MAX_BYTES];
+	int n = cli_parse(argc, argv, self, options, &common, 1, 1);
+	if (n < 0)
+		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
+	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
+	return cli_ask_and_print(&common, "DELETE", path, print_removed);
+}
