@@ -298,7 +298,7 @@ uint32_t adv_client_output(struct adv_lease *l, const struct adv_client_worker *
 static const void *output_in_place(struct adv_client_worker *w, const struct adv_result *r)
 {
 	uint8_t *out = w->caller.inputs +
-		       (adv_caller_out(&w->caller, r->slot) - (const void *)w->caller.inputs);
+		       ((const uint8_t *)adv_caller_out(&w->caller, r->slot) - w->caller.inputs);
 	if (!r->slot_held && r->length > 0 && r->length <= ADV_INLINE_MAX)
 		memcpy(out, r->payload, r->length);
 	return out;

@@ -76,13 +76,12 @@ def unknown_names():
             assert e.status == "no_module" and "nothing" in e.text
 
 
-def goes_wrong(name, expected, detail=None, data=b"", **lease_options):
+def goes_wrong(function, expected, detail=None, data=b"", **lease_options):
     """The call ends with its status, the lease goes on, and another lease never notices."""
     with Node() as node, Client(node.socket) as client:
         node.deployed("echo")
-        module = node.deployed(name)
-        function = module["functions"][0]["name"]
-        with client.lease("echo") as other, client.lease(name, **lease_options) as lease:
+        node.deployed("acts")
+        with client.lease("echo") as other, client.lease("acts", **lease_options) as lease:
             for attempt in range(3):
                 assert other.invoke("echo", b"before") == ("ok", b"before")
                 tag = lease.submit(function, data, timeout_us=30_000_000)
@@ -96,40 +95,52 @@ def goes_wrong(name, expected, detail=None, data=b"", **lease_options):
 
 
 def a_crash():
-    goes_wrong("crash", "crashed", signal.SIGSEGV)
+    goes_wrong("segv", "crashed", signal.SIGSEGV)
 
 
 def an_abort():
-    goes_wrong("abort", "crashed", signal.SIGABRT)
+    goes_wrong("aborts", "crashed", signal.SIGABRT)
+
+
+def a_division_by_zero():
+    goes_wrong("divide", "crashed", signal.SIGFPE)
+
+
+def a_stack_overflow():
+    goes_wrong("overflows", "crashed", signal.SIGSEGV)
 
 
 def an_exit():
-    goes_wrong("exit", "exited")
+    goes_wrong("leaves", "exited")
 
 
 def a_denied_system_call():
-    goes_wrong("denied", "denied")
+    goes_wrong("calls", "denied", data=(41).to_bytes(8, "little"))  # socket(2)
+
+
+def a_fork():
+    goes_wrong("forks", "denied")
 
 
 def no_more_memory():
-    goes_wrong("oom", "out_of_memory", memory_bytes=64 << 20)
+    goes_wrong("eats", "out_of_memory", memory_bytes=64 << 20)
 
 
 def a_wrong_size():
-    goes_wrong("badsize", "bad_size")
+    goes_wrong("says_too_much", "bad_size")
 
 
 def beyond_the_output():
-    goes_wrong("overrun", "crashed", signal.SIGSEGV)
+    goes_wrong("writes_past", "crashed", signal.SIGSEGV, data=(65536).to_bytes(4, "little"))
 
 
 def an_endless_loop():
     with Node() as node, Client(node.socket) as client:
         node.deployed("echo")
-        function = node.deployed("loop")["functions"][0]["name"]
-        with client.lease("echo") as other, client.lease("loop") as lease:
+        node.deployed("acts")
+        with client.lease("echo") as other, client.lease("acts") as lease:
             for _ in range(3):
-                tag = lease.submit(function, timeout_us=50_000)
+                tag = lease.submit("loops", timeout_us=50_000)
                 done = lease.take(1, timeout_us=60_000_000)
                 assert done[tag][0] == "timeout", done
                 assert other.invoke("echo", b"x") == ("ok", b"x")
@@ -139,10 +150,8 @@ def an_endless_loop():
 
 def queued_calls_behind_a_crash_are_not_run():
     with Node() as node, Client(node.socket) as client:
-        module = node.deployed("several")
-        names = [f["name"] for f in module["functions"]]
-        assert "crash" in names and "count" in names, names
-        with client.lease("several", slots=8) as lease:
+        node.deployed("mixed_one")
+        with client.lease("mixed_one", slots=8) as lease:
             tags = [lease.submit("count")]
             tags.append(lease.submit("crash"))
             tags += [lease.submit("count") for _ in range(4)]
@@ -168,22 +177,25 @@ def both_abis_and_descriptions():
         described = node.deployed("described")
         assert all(f["described"] and f["description"] for f in described["functions"])
         with client.lease("described") as lease:
-            assert lease.invoke("reverse", b"abc") == ("ok", b"cba")
-            status, text = lease.invoke("refuse", b"")
-            assert status == "function_failed" and text, (status, text)
-        wait_for("the function's log line in the node's log", lambda: "hello from reverse" in node.log())
+            assert lease.invoke("echo", b"abc") == ("ok", b"abc")
+            status, text = lease.invoke("refuse", b"12345")
+            assert status == "function_failed" and text == b"does not like 5 bytes", (status, text)
+            assert lease.invoke("speak", b"world")[0] == "ok"
+        wait_for("the function's log line in the node's log", lambda: "heard world" in node.log())
 
 
 def what_libraries_really_do_passes():
     with Node() as node, Client(node.socket) as client:
-        module = node.deployed("libraries")
-        with client.lease("libraries") as lease:
-            for f in module["functions"]:
-                assert lease.invoke(f["name"], b"some input")[0] == "ok", f["name"]
+        for name in ("ordinary", "exceptions"):
+            module = node.deployed(name)
+            with client.lease(name) as lease:
+                for f in module["functions"]:
+                    assert lease.invoke(f["name"], b"some input")[0] == "ok", f["name"]
 
 
 if __name__ == "__main__":
     run([payloads_of_every_size, too_large_is_a_status, hot_warm_and_always, many_in_flight_over_workers,
-         unknown_names, a_crash, an_abort, an_exit, a_denied_system_call, no_more_memory, a_wrong_size,
+         unknown_names, a_crash, an_abort, a_division_by_zero,
+         a_stack_overflow, an_exit, a_denied_system_call, a_fork, no_more_memory, a_wrong_size,
          beyond_the_output, an_endless_loop, queued_calls_behind_a_crash_are_not_run,
          both_abis_and_descriptions, what_libraries_really_do_passes])

@@ -74,9 +74,9 @@ def the_whole_path():
 
 def a_failing_function_fails_the_command():
     with Node() as node:
-        node.deployed("crash")
+        node.deployed("acts")
         node.deployed("described")
-        crashed = node.cli("invoke", "crash")
+        crashed = node.cli("invoke", "acts/segv")
         fails_in_one_line(crashed, "crash")
         assert crashed.stdout == b""
         refused = node.cli("invoke", "described/refuse")

@@ -152,10 +152,9 @@ def sigterm_revokes_and_ends():
 
 def sigterm_lets_calls_finish():
     with Node() as node, Client(node.socket) as client:
-        node.deployed("sleepy")
-        with client.lease("sleepy") as lease:
-            tag = lease.submit("spin_200ms")
-            wait_for("the call to run", lambda: True)
+        node.deployed("mixed_one")
+        with client.lease("mixed_one") as lease:
+            tag = lease.submit("spin")
             time.sleep(0.05)
             os.kill(node.process.pid, signal.SIGTERM)
             done = lease.take(1, 30_000_000)
@@ -333,7 +332,7 @@ def an_ordinary_user_has_a_node():
     with Node(user=user) as node:
         assert node.cli("deploy", "echo", os.path.abspath(
             __import__("harness").module("echo")), user=user).returncode == 0
-        out = node.cli("invoke", "echo", stdin=b"as myself", user=user)
+        out = node.cli("invoke", "echo/echo", stdin=b"as myself", user=user)
         assert out.returncode == 0 and out.stdout == b"as myself", out
         assert node.cli("status", user=user).returncode == 0
         stranger = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--",

@@ -59,8 +59,8 @@ def refuses_what_is_no_module():
 
 def refuses_with_the_reason():
     with Node() as node:
-        for name, word in (("nofunction", "function"), ("needslib", "needs"), ("ctor_crash", "constructor"),
-                           ("ctor_loop", "constructor")):
+        for name, word in (("none", "function"), ("jpeg", "libjpeg"), ("undefined", "nowhere"),
+                           ("constructor_crash", "constructor"), ("constructor_loop", "constructor")):
             code, answer = node.deploy(name)
             assert code == 422, (name, code, answer)
             assert word in answer["error"]["message"], answer
@@ -85,22 +85,22 @@ def belongs_to_its_tenant():
     user = ordinary_user()
     with Node() as node:
         node.deployed("echo")
-        assert node.cli("invoke", "echo", stdin=b"mine").stdout == b"mine"
-        other = node.cli("invoke", "0/echo", stdin=b"x", user=user)
+        assert node.cli("invoke", "echo/echo", stdin=b"mine").stdout == b"mine"
+        other = node.cli("invoke", "0/echo/echo", stdin=b"x", user=user)
         assert other.returncode != 0 and other.stdout == b""
         assert node.cli("list", "--json", user=user).stdout.strip() == b'{"modules": []}'
         node.deployed("echo", public=1)
-        assert node.cli("invoke", "echo", stdin=b"shared", user=user).stdout == b"shared"
+        assert node.cli("invoke", "echo/echo", stdin=b"shared", user=user).stdout == b"shared"
         removal = node.cli("remove", "0/echo", user=user)
         assert removal.returncode != 0 and removal.stderr.count(b"\n") == 1, removal
 
 
 def a_redeploy_changes_no_running_lease():
     with Node() as node, Client(node.socket) as client:
-        node.deployed("version", module("version_one"))
+        node.deployed("version", module("mixed_one"))
         with client.lease("version") as old:
             assert old.invoke("version")[1] == b"one"
-            node.deployed("version", module("version_two"))
+            node.deployed("version", module("mixed_two"))
             assert old.invoke("version")[1] == b"one"
             with client.lease("version") as new:
                 assert new.invoke("version")[1] == b"two"
@@ -139,7 +139,7 @@ def survives_kill_9_at_any_instant():
                 i = 0
                 while not stop.is_set() and i < 10000:
                     try:
-                        node.deploy(f"m{i % 7}", module("echo" if i % 2 else "version_one"))
+                        node.deploy(f"m{i % 7}", module("echo" if i % 2 else "mixed_one"))
                     except OSError:
                         return
                     i += 1
@@ -156,7 +156,7 @@ def survives_kill_9_at_any_instant():
             code, answer = node.get("/v1/modules")
             assert code == 200
             for m in answer["modules"]:
-                result = node.cli("invoke", f"{m['name']}/{m['functions'][0]['name']}", stdin=b"abc")
+                result = node.cli("invoke", f"{m['name']}/count", stdin=b"abc")
                 assert result.returncode == 0, (m, result)
             left = [f for f in os.listdir(os.path.join(node.state, "modules")) if not f.endswith(".so")]
             assert left == [], left
@@ -183,7 +183,7 @@ def a_full_disk_refuses_and_keeps():
             assert code == 507, (code, answer)
             assert "space" in answer["error"]["message"], answer
             assert [m["name"] for m in node.get("/v1/modules")[1]["modules"]] == ["echo"]
-            assert node.cli("invoke", "echo", stdin=b"on").stdout == b"on"
+            assert node.cli("invoke", "echo/echo", stdin=b"on").stdout == b"on"
         with Node(directory=directory, keep=True) as node:
             assert [m["name"] for m in node.get("/v1/modules")[1]["modules"]] == ["echo"]
     finally:
