@@ -199,6 +199,12 @@ static const char *exported_name(const struct segments *s, const struct symbols 
 	return checked_string(s, symbols->strings + symbol->st_name, ADV_FUNCTION_NAME_MAX);
 }
 
+/* What templates and inline functions of C++ leave behind: weak, with a mangled name. Nobody means to export them. */
+static bool is_by_the_way(const ElfW(Sym) * symbol, const char *name)
+{
+	return ELF64_ST_BIND(symbol->st_info) != STB_GLOBAL && strncmp(name, "_Z", 2) == 0;
+}
+
 /* ---- its functions ---- */
 
 static int add_function(struct adv_loaded *module, const struct adv_loaded_function *function,
@@ -277,8 +283,9 @@ static int list_classic(struct adv_loaded *module, const struct segments *s,
 			.run.address = (void *)(s->base + symbol->st_value),
 			.name = exported_name(s, symbols, symbol, STT_FUNC),
 		};
-		if (f.name == NULL || room(s, f.run.address, true) == 0 ||
-		    strcmp(f.name, "_init") == 0 || strcmp(f.name, "_fini") == 0)
+		if (f.name == NULL || is_by_the_way(symbol, f.name) ||
+		    room(s, f.run.address, true) == 0 || strcmp(f.name, "_init") == 0 ||
+		    strcmp(f.name, "_fini") == 0)
 			continue;
 		int rc = add_function(module, &f, failure);
 		if (rc < 0)

@@ -234,8 +234,10 @@ void adv_control_destroy(struct adv_control *c)
 {
 	if (c == NULL)
 		return;
-	if (c->leases != NULL && c->http != NULL)
+	if (c->leases != NULL && c->http != NULL) {
 		forget_all(c);
+		adv_workers_store(c); /* the registry's thread finishes its jobs before it ends */
+	}
 	if (c->http != NULL)
 		adv_http_server_destroy(c->http);
 	if (c->sandboxes != NULL)

@@ -139,6 +139,9 @@ struct adv_ledger_line adv_workers_bill(const struct adv_held *held);
 /* Writes this lease's use since the last time into the ledger. */
 void adv_workers_count(struct adv_held *held);
 
+/* Hands what has changed in the ledger to the registry's thread. */
+void adv_workers_store(struct adv_control *control);
+
 /* Has any lane calls in flight? */
 bool adv_workers_busy(const struct adv_held *held);
 

@@ -40,7 +40,7 @@ struct deploy {
 	struct adv_timer timer; /* bounds the scratch load */
 	struct adv_module *stored;
 	struct adv_module *old; /* that it replaces; a reference */
-	enum adv_status fault; /* with `reason`, when the sandbox said no */
+	enum adv_status fault;	/* with `reason`, when the sandbox said no */
 	char reason[ADV_REASON_MAX];
 };
 

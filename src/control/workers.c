@@ -265,7 +265,7 @@ void adv_workers_count(struct adv_held *h)
 	adv_ledger_add(h->control->ledger, &used);
 }
 
-static void store_usage(struct adv_control *c)
+void adv_workers_store(struct adv_control *c)
 {
 	struct adv_ledger_line lines[64];
 	size_t n;
@@ -283,7 +283,7 @@ static void usage_fire(struct adv_timer *timer)
 		if (e->user != NULL)
 			adv_workers_count(e->user);
 	}
-	store_usage(c);
+	adv_workers_store(c);
 	if (any)
 		adv_timer_set(timer, adv_clock_monotonic_ns() + USAGE_NS);
 }

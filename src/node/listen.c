@@ -55,9 +55,14 @@ int adv_directory_make(const char *path, mode_t mode, uid_t uid, gid_t gid, char
 		return fail(errno, reason, size, "cannot look at directory", path, "");
 	if (!S_ISDIR(st.st_mode))
 		return fail(ENOTDIR, reason, size, "cannot use", path, "name a directory");
-	if (st.st_uid != uid && (st.st_uid != geteuid() || chown(path, uid, gid) < 0))
+	if (st.st_uid == uid)
+		return 0;
+	if (st.st_uid != geteuid())
 		return fail(EPERM, reason, size, "cannot take over directory", path,
 			    "it belongs to another user: name another one or change its owner");
+	if (chown(path, uid, gid) < 0)
+		return fail(errno, reason, size, "cannot take over directory", path,
+			    "the node's user must own it");
 	return 0;
 }
 

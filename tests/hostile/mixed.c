@@ -19,7 +19,8 @@ EXPORT(count)
 
 EXPORT(crash)
 {
-	*(volatile int *)8 = 1;
+	volatile int *nowhere = (volatile int *)(uintptr_t)(in_size + 8);
+	*nowhere = 1;
 	return 0;
 }
 

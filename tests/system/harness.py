@@ -85,6 +85,7 @@ class Node:
         self.state = os.path.join(self.directory, "state")
         self.log_path = os.path.join(self.directory, "log")
         self.process = None
+        self.seen = set()
 
     def start(self, expect_failure=False):
         command = as_user(self.user) + self.wrap + [
@@ -92,7 +93,7 @@ class Node:
         ] + self.options
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                        start_new_session=True)
+                                        start_new_session=True, env=environment_of(self.user))
         log.close()
         if expect_failure:
             return self.process.wait(WAIT_S)
@@ -117,11 +118,13 @@ class Node:
     def stop(self):
         if self.process is None or self.process.poll() is not None:
             return
+        self.processes()
         os.kill(self.process.pid, signal.SIGTERM)
         self.process.wait(WAIT_S)
 
     def kill(self):
         """SIGKILL to the node alone: the warden must see to the rest."""
+        self.processes()
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait(WAIT_S)
 
@@ -194,15 +197,15 @@ class Node:
     # ---- the command line ----
 
     def cli(self, *arguments, stdin=b"", user=None, timeout=WAIT_S):
-        environment = dict(os.environ, ADVERB_HOST=f"unix:{self.socket}")
+        environment = dict(environment_of(user), ADVERB_HOST=f"unix:{self.socket}")
         return subprocess.run(as_user(user) + [ADVERB] + list(arguments), input=stdin,
                               capture_output=True, env=environment, timeout=timeout, check=False)
 
     # ---- what it leaves behind ----
 
     def processes(self):
-        """Processes of this node's session: itself, its warden, its sandboxes."""
-        found = []
+        """Processes of this node that are alive: its descendants now, and those that an earlier call has seen."""
+        alive = {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
                 continue
@@ -211,9 +214,16 @@ class Node:
                     fields = f.read().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if fields[0] not in "ZX" and int(fields[3]) == self.process.pid:
-                found.append(int(entry))
-        return found
+            if fields[0] not in "ZX":
+                alive[int(entry)] = (int(fields[1]), fields[19])  # parent, start time
+        found = {self.process.pid} & set(alive)
+        while True:
+            more = {pid for pid, (parent, _) in alive.items() if parent in found} - found
+            if not more:
+                break
+            found |= more
+        self.seen.update((pid, alive[pid][1]) for pid in found)
+        return [pid for pid, start in self.seen if pid in alive and alive[pid][1] == start]
 
 
 def as_user(user):
@@ -222,6 +232,14 @@ def as_user(user):
     entry = pwd.getpwnam(user)
     return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups",
             "--inh-caps=-all", "--"]
+
+
+def environment_of(user):
+    """Ours without what belongs to our own session, and with the user's home."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ADVERB_"))}
+    if user is not None:
+        environment["HOME"] = pwd.getpwnam(user).pw_dir
+    return environment
 
 
 def ordinary_user():

@@ -139,11 +139,17 @@ def an_endless_loop():
         node.deployed("echo")
         node.deployed("acts")
         with client.lease("echo") as other, client.lease("acts") as lease:
-            for _ in range(3):
+            timeouts = 0
+            for _ in range(100):
                 tag = lease.submit("loops", timeout_us=50_000)
                 done = lease.take(1, timeout_us=60_000_000)
-                assert done[tag][0] == "timeout", done
+                # Queued behind the one that still loops: not run when its worker is killed, and safe to repeat.
+                assert done[tag][0] in ("timeout", "not_run"), done
+                timeouts += done[tag][0] == "timeout"
+                if timeouts == 3:
+                    break
                 assert other.invoke("echo", b"x") == ("ok", b"x")
+            assert timeouts == 3
             wait_for("the worker to be replaced",
                      lambda: sum(x["deaths"] for x in node.get("/v1/leases")[1]["leases"]) >= 2)
 
@@ -190,7 +196,8 @@ def what_libraries_really_do_passes():
             module = node.deployed(name)
             with client.lease(name) as lease:
                 for f in module["functions"]:
-                    assert lease.invoke(f["name"], b"some input")[0] == "ok", f["name"]
+                    expected = "out_of_memory" if f["name"] == "bad_alloc_escapes" else "ok"
+                    assert lease.invoke(f["name"], b"some input")[0] == expected, f["name"]
 
 
 if __name__ == "__main__":

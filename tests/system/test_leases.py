@@ -195,6 +195,7 @@ def kill_9_of_the_warden_ends_the_node():
     with node:
         node.deployed("echo")
         warden = node.status()["node"]["warden_pid"]
+        assert len(node.processes()) > 3
         os.kill(warden, signal.SIGKILL)
         node.process.wait(WAIT_S)
         assert node.process.returncode != 0
@@ -354,7 +355,7 @@ def usage_is_kept_over_a_restart():
         first = node.status()["usage"]
         assert first[0]["calls"] == 100 and first[0]["leases"] == 1, first
     with Node(directory=node.directory) as again:
-        assert again.status()["usage"] == first
+        assert again.status()["usage"] == first, (again.status()["usage"], first)
 
 
 if __name__ == "__main__":
