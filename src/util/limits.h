@@ -69,14 +69,15 @@
 #define ADV_WATCHDOG_IDLE_MS 1000
 
 /* The client library. */
-#define ADV_CONNECT_MS		     5000
-#define ADV_CONTROL_MS		     60000
-#define ADV_CLIENT_REPLY_BYTES_MAX   (64 * ADV_MIB) /* one answer of the control API */
-#define ADV_CLIENT_PATH_MAX	     2048	    /* of a request, encoded */
-#define ADV_CLIENT_LINE_MAX	     256	    /* of an attached connection, with the newline */
-#define ADV_CLIENT_ERROR_BYTES	     512
-#define ADV_CLIENT_CLOSE_MS	     1000 /* adv_lease_close() waits so long for the node's word */
-#define ADV_CLIENT_EXPIRED_LINGER_MS 1000 /* an expired lease's calls end so long after it without the node's word */
+#define ADV_CONNECT_MS		   5000
+#define ADV_CONTROL_MS		   60000
+#define ADV_CLIENT_REPLY_BYTES_MAX (64 * ADV_MIB) /* one answer of the control API */
+#define ADV_CLIENT_PATH_MAX	   2048		  /* of a request, encoded */
+#define ADV_CLIENT_LINE_MAX	   256		  /* of an attached connection, with the newline */
+#define ADV_CLIENT_ERROR_BYTES	   512
+#define ADV_CLIENT_CLOSE_MS	   1000 /* adv_lease_close() waits so long for the node's word */
+#define ADV_CLIENT_EXPIRED_LINGER_MS \
+	1000 /* an expired lease's calls end so long after it without the node's word */
 
 /* Sandboxes. */
 #define ADV_SANDBOXES_MAX	 4096
