@@ -21,7 +21,7 @@ void adv_supervisor_init(struct adv_supervisor *s, const struct adv_geometry *g,
 	s->lane = lane;
 	s->requests = (const struct adv_entry *)(r + ADV_LANE_RING_OFFSET);
 	s->worker_line = (struct adv_worker_line *)c;
-	s->progress = (const struct adv_progress_line *)(c + sizeof(struct adv_worker_line));
+	s->progress = (struct adv_progress_line *)(c + sizeof(struct adv_worker_line));
 	s->completions = (struct adv_entry *)(c + ADV_LANE_RING_OFFSET);
 	s->node_line = (struct adv_node_line *)((uint8_t *)cpl + adv_geometry_node_line(g, lane));
 	s->generation = adv_generation(1, 1);
@@ -59,6 +59,8 @@ int adv_supervisor_death(struct adv_supervisor *s, enum adv_status status, uint3
 	s->watched = 0;
 	/* The next worker says RUNNING itself: adv_supervisor_served() tells whether it ever did. */
 	atomic_store_explicit(&s->worker_line->state, ADV_SIDE_STARTING, memory_order_relaxed);
+	/* What the dead worker saw of its memory says nothing about the next one's death. */
+	atomic_store_explicit(&s->progress->memory_hint, 0, memory_order_relaxed);
 	/* Release: record and state before it. Pairs with the caller's acquire load. */
 	atomic_store_explicit(&s->node_line->generation, s->generation, memory_order_release);
 	return 0;

@@ -12,7 +12,7 @@ struct adv_supervisor {
 	const struct adv_geometry *geometry;
 	const struct adv_entry *requests; /* written by the caller: hostile */
 	struct adv_entry *completions;	  /* written by the worker: hostile */
-	const struct adv_progress_line *progress;
+	struct adv_progress_line *progress;
 	struct adv_worker_line *worker_line;
 	struct adv_node_line *node_line;
 	uint32_t lane;

@@ -195,7 +195,7 @@ def kill_9_of_the_warden_ends_the_node():
     with node:
         node.deployed("echo")
         warden = node.status()["node"]["warden_pid"]
-        assert len(node.processes()) > 3
+        wait_for("pooled sandboxes", lambda: len(node.processes()) > 3)
         os.kill(warden, signal.SIGKILL)
         node.process.wait(WAIT_S)
         assert node.process.returncode != 0
