@@ -237,8 +237,8 @@ void conn_receive(struct conn *c)
 	c->iov = (struct iovec){.iov_base = c->in, .iov_len = sizeof(c->in)};
 	c->msg = (struct msghdr){.msg_iov = &c->iov,
 				 .msg_iovlen = 1,
-				 .msg_control = c->control.bytes,
-				 .msg_controllen = sizeof(c->control.bytes)};
+				 .msg_control = c->control,
+				 .msg_controllen = sizeof(c->control)};
 	c->recv_op.done = recv_done;
 	io_uring_prep_recvmsg(sqe, c->fd, &c->msg, MSG_CMSG_CLOEXEC);
 	adv_loop_queue(c->server->loop, sqe, &c->recv_op);

@@ -87,10 +87,7 @@ struct conn {
 	struct adv_timer timer;
 	struct msghdr msg;
 	struct iovec iov;
-	union {
-		char bytes[HTTP_CONTROL_BYTES];
-		struct cmsghdr align;
-	} control;
+	_Alignas(struct cmsghdr) char control[HTTP_CONTROL_BYTES];
 	char in[HTTP_IN_BYTES];
 	size_t in_fill, in_taken;
 	char *out;
