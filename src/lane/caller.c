@@ -112,6 +112,7 @@ enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot, uint16_t 
 	 * re-check that follows it in the worker's sleep.
 	 */
 	atomic_exchange_explicit(&e->seq, seq, memory_order_seq_cst);
+	adv_prefetch_ahead(c->requests, seq, c->geometry->nr_entries - 1);
 	if (atomic_load_explicit(&c->worker_line->state, memory_order_seq_cst) ==
 	    ADV_SIDE_SLEEPING) {
 		adv_futex_wake(&e->seq);
@@ -151,6 +152,9 @@ static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv
 	uint16_t slot = e->slot;
 	atomic_signal_fence(memory_order_seq_cst);
 	c->completion_seq++;
+	/* Of many in flight, the one after the next has been written by now. */
+	__builtin_prefetch(
+		&c->completions[(c->completion_seq + 1) & (c->geometry->nr_entries - 1)]);
 	if (slot >= c->geometry->nr_slots || !c->calls[slot].outstanding ||
 	    c->calls[slot].call_id != call_id)
 		return false; /* not a call that it was given */
@@ -173,7 +177,7 @@ static bool arrived(const struct adv_caller *c)
 {
 	const struct adv_entry *e =
 		&c->completions[c->completion_seq & (c->geometry->nr_entries - 1)];
-	/* Pairs with the worker's exchange of seq. */
+	/* Pairs with the worker's release store of seq. */
 	return atomic_load_explicit(&e->seq, memory_order_acquire) == c->completion_seq &&
 	       e->epoch == adv_generation_epoch(c->generation);
 }
@@ -327,7 +331,7 @@ bool adv_caller_fail(struct adv_caller *c, enum adv_status status, struct adv_re
 
 bool adv_caller_sleep(struct adv_caller *c)
 {
-	/* Pairs with the worker's exchange of a completion's seq followed by its load of this state. */
+	/* Pairs with the worker's store of a completion's seq, its fence, and its load of this state. */
 	atomic_exchange_explicit(&c->caller_line->state, ADV_SIDE_SLEEPING, memory_order_seq_cst);
 	if (!adv_caller_ready(c))
 		return true;

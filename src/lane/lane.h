@@ -7,10 +7,10 @@
  * entries (the power of two not below the slots).
  *
  *	req    page 0: header. Then for lane i, at P + i * req_stride:
- *	         +0    caller line    +64  unused       +128  N request entries
+ *	         +0    caller line                       +256  N request entries
  *	cpl    page 0: header. Then node lines, 64 bytes for each lane, in whole pages. Then for lane i at
  *	       cpl_lanes + i * cpl_stride:
- *	         +0    worker line    +64  progress line   +128  N completion entries
+ *	         +0    worker line    +128 progress line  +256  N completion entries
  *	slots  page 0: header. Then for lane i, at P + i * slots_stride: the inputs of all slots, then their outputs; every
  *	       area starts on a page and fills whole pages.
  *
@@ -45,12 +45,13 @@
  * SLEEPING, issues a full fence, checks once more for what it waits for, and sleeps: a worker by FUTEX_WAIT (shared) on the
  * seq word of the entry it expects next, with the stale value it read there; a caller on the lease's eventfd. A publisher
  * stores seq, issues a full fence, reads the other's state, and only if that is SLEEPING wakes it: FUTEX_WAKE on the seq
- * word just written; one write to the eventfd. The node wakes a caller (after a death, a revocation) without looking.
+ * word just written; one write to the eventfd. A worker may copy out the next request between its store and its fence, but
+ * neither runs it nor spins before. The node wakes a caller (after a death, a revocation) without looking.
  *
  * Giving up. A caller whose call is past its budget sets ADV_ENTRY_CANCELLED in the published entry's flags and reports
  * ADV_TIMEOUT; the slot stays taken until the completion comes or the epoch changes. A call starts when the worker copies
  * its entry: one that carries the flag by then is completed as ADV_TIMEOUT without being run. So does one whose budget
- * has passed since the worker first could have seen it.
+ * has passed since the worker first could have seen it, give or take 10 us.
  *
  * The end. The node stores `ended` (a status) in the node line after the sandbox is dead and reaped: outstanding calls end with
  * that status. `revoking` comes first when there is a grace: the caller submits nothing more and finishes what is in flight.
@@ -119,7 +120,7 @@ struct adv_worker_line {
 };
 
 /*
- * cpl, offset 64 of a lane. Written by the worker for each call, read now and then by the node, never by the caller.
+ * cpl, offset ADV_LANE_PROGRESS_OFFSET of a lane. Written by the worker for each call, read now and then by the node, never by the caller.
  * Hints: the node checks and clamps them.
  */
 struct adv_progress_line {
@@ -153,7 +154,9 @@ static_assert(sizeof(struct adv_worker_line) == ADV_CACHE_LINE, "one writer per 
 static_assert(sizeof(struct adv_progress_line) == ADV_CACHE_LINE, "one writer per cache line");
 static_assert(sizeof(struct adv_node_line) == ADV_CACHE_LINE, "one writer per cache line");
 
-#define ADV_LANE_RING_OFFSET 128 /* of the entries in a lane's part of req and of cpl */
+/* Lines are fetched in pairs of 128 bytes: what the worker writes at each call shares none with what the caller reads. */
+#define ADV_LANE_PROGRESS_OFFSET 128 /* in a lane's part of cpl */
+#define ADV_LANE_RING_OFFSET	 256 /* of the entries in a lane's part of req and of cpl */
 
 /* Which of the three memfds. */
 enum adv_lane_file {
@@ -226,6 +229,21 @@ static inline void adv_pause(void)
 	__builtin_ia32_pause();
 #elif defined(__aarch64__)
 	__asm__ volatile("yield");
+#endif
+}
+
+/* Asks for an entry's line ahead of writing it: two entries on, where the other side is not looking yet. */
+static inline void adv_prefetch_ahead(const struct adv_entry *ring, uint32_t seq, uint32_t mask)
+{
+	if (mask < 3)
+		return;
+	const struct adv_entry *e = &ring[(seq + 2) & mask];
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0"
+			 :
+			 : "m"(*e)); /* the builtin is a prefetch for reading here */
+#else
+	__builtin_prefetch(e, 1);
 #endif
 }
 

@@ -9,6 +9,7 @@
 #include "util/futex.h"
 
 #define SPINS_PER_LOOK 128 /* at the clock, between looks at the ring */
+#define LOOK_AHEAD_NS  (10 * ADV_US)
 
 void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *g,
 			  const struct adv_worker_lane_options *o)
@@ -19,7 +20,7 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 	w->caller_line = (const struct adv_caller_line *)req;
 	w->requests = (const struct adv_entry *)(req + ADV_LANE_RING_OFFSET);
 	w->line = (struct adv_worker_line *)cpl;
-	w->progress = (struct adv_progress_line *)(cpl + sizeof(struct adv_worker_line));
+	w->progress = (struct adv_progress_line *)(cpl + ADV_LANE_PROGRESS_OFFSET);
 	w->completions = (struct adv_entry *)(cpl + ADV_LANE_RING_OFFSET);
 	w->inputs = o->inputs;
 	w->outputs = o->outputs;
@@ -74,9 +75,22 @@ static void publish(struct adv_worker_lane *w, const struct adv_work *work, enum
 	atomic_store_explicit(&e->flags, 0, memory_order_relaxed);
 	e->epoch = w->epoch;
 	e->crc = 0;
-	/* Release for the reader, and a full fence before the look at the caller's state: pairs with its fence in adv_caller_sleep(). */
-	atomic_exchange_explicit(&e->seq, w->completion_seq, memory_order_seq_cst);
+	atomic_store_explicit(&e->seq, w->completion_seq, memory_order_release);
+	adv_prefetch_ahead(w->completions, w->completion_seq, w->mask);
 	w->completion_seq++;
+	w->unfenced = true;
+}
+
+/*
+ * Wakes a caller that sleeps. The full fence pairs with the one in adv_caller_sleep(). It waits until the completion's line has
+ * left this core, so it comes as late as it may: after the next request was copied out, before anything takes time.
+ */
+static void wake_caller(struct adv_worker_lane *w)
+{
+	if (!w->unfenced)
+		return;
+	w->unfenced = false;
+	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&w->caller_line->state, memory_order_seq_cst) ==
 	    ADV_SIDE_SLEEPING) {
 		uint64_t one = 1;
@@ -117,12 +131,15 @@ void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
 
 /*
  * When could this request first have been seen? Requests that lie behind the one being taken are noted as seen now; one that
- * was noted before counts from then. Only calls with a budget pay for the look ahead.
+ * was noted before counts from then. The look ahead takes lines from the caller that it is about to write, so there is one
+ * in LOOK_AHEAD_NS: a budget counts from up to that much late. Only calls with a budget pay for it.
  */
 static uint64_t seen_since(struct adv_worker_lane *w, uint32_t seq, uint64_t now)
 {
 	if ((int32_t)(seq - w->backlog_seq) < 0)
 		return w->backlog_at;
+	if (adv_ticks_ns(&w->ticks, now - w->backlog_at) < LOOK_AHEAD_NS)
+		return now;
 	uint32_t ahead = seq + 1;
 	while (ahead - seq <= w->mask && atomic_load_explicit(&w->requests[ahead & w->mask].seq,
 							      memory_order_relaxed) == ahead)
@@ -169,8 +186,9 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 	}
 	work->deadline_ns = 0;
 	if (work->budget_us != 0) {
-		uint64_t since = seen_since(w, seq, w->accepted_at);
-		if (adv_ticks_ns(&w->ticks, w->accepted_at - since) >= work->budget_us * ADV_US) {
+		w->seen_at = seen_since(w, seq, w->accepted_at);
+		if (adv_ticks_ns(&w->ticks, w->accepted_at - w->seen_at) >=
+		    work->budget_us * ADV_US) {
 			reject(w, work, ADV_TIMEOUT);
 			return false;
 		}
@@ -183,10 +201,11 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 
 bool adv_worker_try(struct adv_worker_lane *w, struct adv_work *work)
 {
-	while (arrived(w))
-		if (take(w, work))
-			return true;
-	return false;
+	bool taken = false;
+	while (!taken && arrived(w))
+		taken = take(w, work);
+	wake_caller(w);
+	return taken;
 }
 
 uint64_t adv_worker_deadline(const struct adv_worker_lane *w, const struct adv_work *work)
@@ -194,7 +213,7 @@ uint64_t adv_worker_deadline(const struct adv_worker_lane *w, const struct adv_w
 	if (work->budget_us == 0)
 		return 0;
 	uint64_t run = adv_ticks_ns(&w->ticks, adv_ticks_now(&w->ticks) - w->accepted_at);
-	uint64_t queued = adv_ticks_ns(&w->ticks, w->accepted_at - w->backlog_at);
+	uint64_t queued = adv_ticks_ns(&w->ticks, w->accepted_at - w->seen_at);
 	uint64_t budget = work->budget_us * ADV_US;
 	uint64_t used = run + queued;
 	return adv_clock_monotonic_ns() + (used < budget ? budget - used : 0);

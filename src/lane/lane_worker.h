@@ -34,7 +34,8 @@ struct adv_worker_lane {
 	uint32_t request_seq;	 /* expected next */
 	uint32_t completion_seq; /* of the next completion */
 	uint64_t hot_ns;	 /* UINT64_MAX: always; 0: never */
-	bool yield;		 /* the core is shared: sched_yield() while spinning */
+	bool unfenced; /* completions were published since the last look at the caller's state */
+	bool yield;    /* the core is shared: sched_yield() while spinning */
 	int event_fd;
 	struct adv_ticks ticks;
 	uint64_t idle_since;  /* ticks */
@@ -42,6 +43,7 @@ struct adv_worker_lane {
 	uint32_t
 		backlog_seq; /* requests before this one were seen at backlog_at: what their budgets count from */
 	uint64_t backlog_at; /* ticks */
+	uint64_t seen_at;    /* ticks: what the budget of the call being run counts from */
 };
 
 /* A request after all checks. `in` is 64-byte aligned: `small` for inline input, else the slot. */
@@ -84,7 +86,7 @@ void adv_worker_next(struct adv_worker_lane *w, struct adv_work *work);
 /* The same without waiting: false when nothing is there. For tests and the fuzzer. */
 bool adv_worker_try(struct adv_worker_lane *w, struct adv_work *work);
 
-/* Publishes the completion and wakes the caller when it sleeps. An output of up to ADV_INLINE_MAX bytes is copied from work->out. */
+/* Publishes the completion; the next adv_worker_next() or _try() wakes the caller when it sleeps. An output of up to ADV_INLINE_MAX bytes is copied from work->out. */
 void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
 			 enum adv_status status, uint32_t length);
 

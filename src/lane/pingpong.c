@@ -17,6 +17,7 @@
 
 #define INLINE_BYTES 32
 #define WARM_UP	     32
+#define NR_PAIRS     16
 
 enum command {
 	PING,
@@ -36,11 +37,15 @@ struct line {
 static_assert(sizeof(struct line) == 64, "one cache line");
 
 /* Adjacent lines are fetched in pairs: each has a pair to itself. */
-struct shared {
+struct pair {
 	struct line ping;
 	uint8_t pad1[64];
 	struct line pong;
 	uint8_t pad2[64];
+};
+
+struct shared {
+	struct pair pairs[NR_PAIRS];
 };
 
 struct adv_pingpong {
@@ -68,10 +73,10 @@ static void await(const struct line *ping, uint32_t seq, bool sleeping)
 	}
 }
 
-static void answer(struct adv_pingpong *p)
+static void answer(struct adv_pingpong *p, struct pair *pair)
 {
-	const struct line *ping = &p->shared->ping;
-	struct line *pong = &p->shared->pong;
+	const struct line *ping = &pair->ping;
+	struct line *pong = &pair->pong;
 	if (ping->length <= INLINE_BYTES)
 		memcpy(pong->payload, ping->payload, INLINE_BYTES);
 	else
@@ -80,13 +85,13 @@ static void answer(struct adv_pingpong *p)
 
 static void child_main(struct adv_pingpong *p)
 {
-	struct line *ping = &p->shared->ping;
 	bool sleeping = true;
 	for (uint32_t seq = 1;; seq++) {
-		await(ping, seq, sleeping);
-		uint32_t command = ping->command;
-		answer(p);
-		atomic_store_explicit(&p->shared->pong.seq, seq, memory_order_release);
+		struct pair *pair = &p->shared->pairs[seq % NR_PAIRS];
+		await(&pair->ping, seq, sleeping);
+		uint32_t command = pair->ping.command;
+		answer(p, pair);
+		atomic_store_explicit(&pair->pong.seq, seq, memory_order_release);
 		if (command == QUIT)
 			_exit(0);
 		sleeping = command != PING;
@@ -98,25 +103,26 @@ static void child_main(struct adv_pingpong *p)
 static int send_ping(struct adv_pingpong *p, enum command command, const void *data,
 		     uint32_t length, bool wake)
 {
-	struct line *ping = &p->shared->ping;
+	uint32_t seq = ++p->seq;
+	struct pair *pair = &p->shared->pairs[seq % NR_PAIRS];
+	struct line *ping = &pair->ping;
 	if (length <= INLINE_BYTES)
 		memcpy(ping->payload, data, INLINE_BYTES);
 	else
 		memcpy(p->to, data, length);
 	ping->length = length;
 	ping->command = command;
-	uint32_t seq = ++p->seq;
 	atomic_store_explicit(&ping->seq, seq, memory_order_release);
 	if (wake)
 		adv_futex_wake(&ping->seq);
-	for (uint64_t spins = 0;
-	     atomic_load_explicit(&p->shared->pong.seq, memory_order_acquire) != seq; spins++) {
+	for (uint64_t spins = 0; atomic_load_explicit(&pair->pong.seq, memory_order_acquire) != seq;
+	     spins++) {
 		adv_pause();
 		if ((spins & 0xfffff) == 0xfffff && waitpid(p->child, NULL, WNOHANG) != 0)
 			return -ETIMEDOUT;
 	}
 	if (length <= INLINE_BYTES)
-		memcpy(p->private_from, p->shared->pong.payload, INLINE_BYTES);
+		memcpy(p->private_from, pair->pong.payload, INLINE_BYTES);
 	else
 		memcpy(p->private_from, p->from, length);
 	return 0;
@@ -157,13 +163,13 @@ static int map_memory(struct adv_pingpong *p, uint32_t max_payload)
 {
 	size_t area = ((size_t)max_payload + ADV_PAGE) / ADV_PAGE * ADV_PAGE;
 	p->max_payload = max_payload;
-	p->map_size = ADV_PAGE + 2 * area;
+	p->map_size = 2 * ADV_PAGE + 2 * area;
 	void *map = mmap(NULL, p->map_size, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (map == MAP_FAILED)
 		return -errno;
 	p->shared = map;
-	p->to = (uint8_t *)map + ADV_PAGE;
+	p->to = (uint8_t *)map + 2 * ADV_PAGE;
 	p->from = p->to + area;
 	p->private_to = calloc(2, area);
 	p->private_from = p->private_to != NULL ? p->private_to + area : NULL;

@@ -21,7 +21,7 @@ void adv_supervisor_init(struct adv_supervisor *s, const struct adv_geometry *g,
 	s->lane = lane;
 	s->requests = (const struct adv_entry *)(r + ADV_LANE_RING_OFFSET);
 	s->worker_line = (struct adv_worker_line *)c;
-	s->progress = (struct adv_progress_line *)(c + sizeof(struct adv_worker_line));
+	s->progress = (struct adv_progress_line *)(c + ADV_LANE_PROGRESS_OFFSET);
 	s->completions = (struct adv_entry *)(c + ADV_LANE_RING_OFFSET);
 	s->node_line = (struct adv_node_line *)((uint8_t *)cpl + adv_geometry_node_line(g, lane));
 	s->generation = adv_generation(1, 1);
