@@ -15,6 +15,7 @@
 #include "client/internal.h"
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/parse.h"
 
 #define CHUNK_BYTES 65536
 
@@ -82,6 +83,8 @@ struct exchange {
 	bool too_large;
 	bool value; /* the parser is in a header's value */
 	char field[32];
+	char grant[24];	   /* the header Adverb-Grant */
+	size_t grant_left; /* bytes of it that have not come */
 	http_parser parser;
 };
 
@@ -106,6 +109,7 @@ static int on_message_begin(http_parser *parser)
 	x->value = false;
 	x->answer->protocol[0] = '\0';
 	x->answer->body_size = 0;
+	x->grant[0] = '\0';
 	return 0;
 }
 
@@ -125,11 +129,20 @@ static int on_header_value(http_parser *parser, const char *at, size_t length)
 	x->value = true;
 	if (strcasecmp(x->field, "Adverb-Protocol") == 0)
 		append(x->answer->protocol, sizeof(x->answer->protocol), at, length);
+	else if (strcasecmp(x->field, "Adverb-Grant") == 0)
+		append(x->grant, sizeof(x->grant), at, length);
 	return 0;
 }
 
 static int on_headers_complete(http_parser *parser)
 {
+	struct exchange *x = of(parser);
+	uint64_t grant = 0;
+	if (parser->status_code == 101 && x->grant[0] != '\0') {
+		if (adv_parse_u64(x->grant, &grant) < 0 || grant > ADV_CLIENT_REPLY_BYTES_MAX)
+			return -1;
+		x->grant_left = (size_t)grant;
+	}
 	return strcmp(of(parser)->request->method, "HEAD") == 0 ? 1 : 0;
 }
 
@@ -252,9 +265,16 @@ static enum adv_status receive_failed(const struct exchange *x, int error)
 						     x->who, strerror(error));
 }
 
+/* What comes behind a 101: the grant, if one is announced, then bytes of the new protocol. */
 static enum adv_status keep_rest(struct exchange *x, const char *at, size_t length)
 {
 	struct adv_client_answer *a = x->answer;
+	size_t granted = length < x->grant_left ? length : x->grant_left;
+	if (granted > 0 && on_body(&x->parser, at, granted) < 0)
+		return broken(x);
+	x->grant_left -= granted;
+	at += granted;
+	length -= granted;
 	if (length > sizeof(a->rest) - a->rest_size)
 		return adv_client_fail(ADV_PROTOCOL, "the node at %s sends too much after its 101",
 				       x->who);
@@ -379,7 +399,7 @@ static enum adv_status send_file(struct exchange *x, bool *stopped)
 static enum adv_status send_request(struct exchange *x, bool *stopped)
 {
 	const struct adv_client_request *r = x->request;
-	char head[ADV_CLIENT_PATH_MAX + 1024];
+	char head[ADV_CLIENT_PATH_MAX + 2048];
 	char type[128] = "";
 	if (r->body_size > 0)
 		snprintf(type, sizeof(type), "Content-Type: %s\r\n", r->type);
@@ -390,8 +410,13 @@ static enum adv_status send_request(struct exchange *x, bool *stopped)
 			 (unsigned long long)r->body_size);
 	if (n < 0 || (size_t)n >= sizeof(head))
 		return adv_client_fail(ADV_INVALID, "the request's path or headers are too long");
-	enum adv_status status = send_bytes(x, head, (size_t)n, stopped);
-	if (status != ADV_OK || *stopped)
+	/* A small body goes out with the head: a node is woken once. */
+	bool together = r->file < 0 && r->body_size <= sizeof(head) - (size_t)n;
+	if (together && r->body_size > 0)
+		memcpy(head + n, r->body, (size_t)r->body_size);
+	size_t size = (size_t)n + (together ? (size_t)r->body_size : 0);
+	enum adv_status status = send_bytes(x, head, size, stopped);
+	if (status != ADV_OK || *stopped || together)
 		return status;
 	return r->file >= 0 ? send_file(x, stopped)
 			    : send_bytes(x, r->body, (size_t)r->body_size, stopped);
@@ -433,6 +458,8 @@ enum adv_status adv_client_exchange(int fd, const char *who, uint64_t deadline_n
 	http_parser_init(&x.parser, HTTP_RESPONSE);
 	x.parser.data = &x;
 	enum adv_status status = send_request(&x, &stopped);
+	if (status == ADV_OK && request->sent != NULL)
+		request->sent(request->user);
 	if (status == ADV_OK)
 		status = receive_answer(&x);
 	if (status == ADV_OK)

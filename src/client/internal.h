@@ -18,6 +18,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/un.h>
@@ -49,11 +50,14 @@ struct adv_client_request {
 	const void *body;
 	uint64_t body_size;
 	int file; /* the body's source instead of `body`, read from its start; -1 none */
+	void (*sent)(
+		void *user); /* called once it is out: there is time until the answer comes; or NULL */
+	void *user;
 };
 
 struct adv_client_answer {
 	uint32_t code;
-	char *body; /* NUL-terminated, heap */
+	char *body; /* NUL-terminated, heap; of a 101 its grant */
 	size_t body_size, body_capacity;
 	char protocol[16]; /* the Adverb-Protocol header; "" when there was none */
 	bool keep_alive;   /* the connection may carry another request */
@@ -133,8 +137,10 @@ struct adv_keeper {
 	_Atomic uint64_t renewals;
 	_Atomic uint64_t alarm_ns;   /* caller: write the eventfd at this CLOCK_MONOTONIC time */
 	_Atomic uint64_t planned_ns; /* keeper: sleeps until then */
+	_Atomic bool ready;	     /* caller: everything below is filled in */
 	_Atomic bool stop;	     /* caller: release the lease and return */
 	/* the keeper's own */
+	bool prepared; /* the thread exists */
 	pthread_t thread;
 	int connection; /* owned */
 	int wake;	/* eventfd by which the caller's thread reaches the keeper; owned */
@@ -155,6 +161,12 @@ struct adv_keeper {
 	struct adv_node_run run;
 	char path[ADV_SOCKET_PATH_MAX];
 };
+
+/* Nothing runs yet: adv_keeper_stop() may be called. */
+void adv_keeper_init(struct adv_keeper *k);
+
+/* Starts the thread, which waits for adv_keeper_start(): it takes as long as an answer of the node. Again is no error. */
+enum adv_status adv_keeper_prepare(struct adv_keeper *k);
 
 /* `connection` is taken over on success; `rest` is what has been read of it already. ADV_NO_MEMORY, ADV_SYSTEM */
 struct adv_keeper_options {
@@ -228,7 +240,8 @@ struct adv_lease {
 	struct adv_client_slot *slots;
 	uint16_t *stacks;
 	char **functions;
-	int *cpus;
+	int *cpus;	       /* of each worker; -1: not pinned */
+	cpu_set_t worker_cpus; /* the same as a set */
 	uint32_t nr_hot;
 	char id[32];
 	char digest[72];

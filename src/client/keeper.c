@@ -269,9 +269,25 @@ static bool stopping(struct adv_keeper *k)
 	return adv_clock_monotonic_ns() >= k->release_ns;
 }
 
+/* False: there is nothing to keep after all. */
+static bool await_start(struct adv_keeper *k)
+{
+	/* Acquire: pairs with the release store in adv_keeper_start(). */
+	while (!atomic_load_explicit(&k->ready, memory_order_acquire)) {
+		struct pollfd p = {.fd = k->wake, .events = POLLIN};
+		if (atomic_load_explicit(&k->stop, memory_order_acquire))
+			return false;
+		poll(&p, 1, -1);
+		drain(k->wake);
+	}
+	return true;
+}
+
 static void *keep(void *arg)
 {
 	struct adv_keeper *k = arg;
+	if (!await_start(k))
+		return NULL;
 	heard_bytes(k);
 	while (!stopping(k)) {
 		sleep_for(k, plan(k));
@@ -302,14 +318,33 @@ static enum adv_status thread_start(struct adv_keeper *k)
 	return ADV_OK;
 }
 
-enum adv_status adv_keeper_start(struct adv_keeper *k, const struct adv_keeper_options *o)
+void adv_keeper_init(struct adv_keeper *k)
 {
 	memset(k, 0, sizeof(*k));
+	k->connection = k->wake = k->event = -1;
+	atomic_store(&k->alarm_ns, UINT64_MAX);
+}
+
+enum adv_status adv_keeper_prepare(struct adv_keeper *k)
+{
+	if (k->prepared)
+		return ADV_OK;
 	k->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (k->wake < 0)
 		return adv_client_fail(ADV_SYSTEM, "no eventfd to keep the lease: %s",
 				       strerror(errno));
-	atomic_store(&k->alarm_ns, UINT64_MAX);
+	enum adv_status status = thread_start(k);
+	if (status != ADV_OK)
+		adv_fd_close(&k->wake);
+	k->prepared = status == ADV_OK;
+	return status;
+}
+
+enum adv_status adv_keeper_start(struct adv_keeper *k, const struct adv_keeper_options *o)
+{
+	enum adv_status status = adv_keeper_prepare(k);
+	if (status != ADV_OK)
+		return status;
 	k->event = o->event;
 	k->connection = o->connection;
 	k->renew = o->renew;
@@ -320,17 +355,19 @@ enum adv_status adv_keeper_start(struct adv_keeper *k, const struct adv_keeper_o
 	memcpy(k->line, o->rest, o->rest_size);
 	k->line_size = o->rest_size;
 	snprintf(k->path, sizeof(k->path), "%s", o->path);
-	enum adv_status status = thread_start(k);
-	if (status != ADV_OK)
-		adv_fd_close(&k->wake);
-	return status;
+	atomic_store_explicit(&k->ready, true, memory_order_release);
+	poke(k->wake);
+	return ADV_OK;
 }
 
 void adv_keeper_stop(struct adv_keeper *k)
 {
+	if (!k->prepared)
+		return;
 	atomic_store_explicit(&k->stop, true, memory_order_release);
 	poke(k->wake);
 	pthread_join(k->thread, NULL);
+	k->prepared = false;
 	adv_keeper_forget(k);
 }
 

@@ -139,6 +139,8 @@ static bool read_cpus(struct adv_lease *l, const json_t *lease)
 		const json_t *cpu = json_array_get(list, i);
 		json_int_t number = json_is_integer(cpu) ? json_integer_value(cpu) : -1;
 		l->cpus[i] = number >= 0 && number <= INT_MAX ? (int)number : -1;
+		if (l->cpus[i] >= 0 && l->cpus[i] < CPU_SETSIZE)
+			CPU_SET(l->cpus[i], &l->worker_cpus);
 	}
 	return true;
 }
@@ -221,29 +223,42 @@ out:
 	return status;
 }
 
-static enum adv_status request_lease(struct adv_lease *l, struct opening *o, const char *module)
+static void while_waiting(void *user)
 {
-	struct adv_client_answer a;
+	struct adv_lease *l = user;
+	/* What fails here fails again, with a word, when the lease is there. */
+	(void)adv_keeper_prepare(&l->keeper);
+}
+
+/* Asks for the lease and its lanes at once. A node that grants first and hands over when asked again is fine too: code 201. */
+static enum adv_status request_lease(struct adv_lease *l, struct opening *o, const char *module,
+				     struct adv_client_answer *a)
+{
 	ADV_CLEANUP_FREE char *body = options_json(module, &o->options);
 	if (body == NULL)
 		return adv_client_fail(ADV_INVALID, "\"%.64s\" is not a module's name", module);
 	const struct adv_client_request request = {.method = "POST",
 						   .path = "/v1/leases",
-						   .headers = "",
+						   .headers = "Upgrade: " ADV_LANE_UPGRADE
+							      "\r\nConnection: Upgrade\r\n",
 						   .type = "application/json",
 						   .body = body,
 						   .body_size = strlen(body),
-						   .file = -1};
+						   .file = -1,
+						   .sent = while_waiting,
+						   .user = l};
 	o->asked_ns = adv_clock_boottime_ns();
-	enum adv_status status = ask(o, &request, false, &a);
+	enum adv_status status = ask(o, &request, true, a);
 	if (status != ADV_OK)
 		return status;
-	status = adv_client_answer_status(&a, o->path);
-	json_t *answer = status == ADV_OK ? adv_client_json(a.body, a.body_size) : NULL;
+	if (a->code != 101)
+		status = adv_client_answer_status(a, o->path);
+	json_t *answer = status == ADV_OK ? adv_client_json(a->body, a->body_size) : NULL;
 	if (status == ADV_OK)
 		status = read_grant(l, o, answer);
 	json_decref(answer);
-	adv_client_answer_fini(&a);
+	if (status != ADV_OK)
+		adv_client_answer_fini(a);
 	return status;
 }
 
@@ -265,25 +280,32 @@ static enum adv_status attach_refused(const struct opening *o, enum adv_status s
 	return adv_client_fail(status, "%s", text);
 }
 
-static enum adv_status attach(struct adv_lease *l, struct opening *o)
+/* The second step where the first one did not do it. */
+static enum adv_status request_lanes(struct adv_lease *l, struct opening *o,
+				     struct adv_client_answer *a)
 {
-	struct adv_client_answer a;
 	char path[96], headers[160];
 	snprintf(path, sizeof(path), "/v1/leases/%s/attach", l->id);
 	snprintf(headers, sizeof(headers),
-		 "Upgrade: adverb-lane/%d\r\nConnection: Upgrade\r\nAdverb-Token: %s\r\n",
-		 ADV_PROTOCOL_VERSION, o->token);
+		 "Upgrade: " ADV_LANE_UPGRADE "\r\nConnection: Upgrade\r\nAdverb-Token: %s\r\n",
+		 o->token);
 	const struct adv_client_request request = {
 		.method = "POST", .path = path, .headers = headers, .file = -1};
-	enum adv_status status = ask(o, &request, true, &a);
+	enum adv_status status = ask(o, &request, true, a);
 	if (status == ADV_NO_NODE)
 		status = ADV_NODE_GONE; /* it was there for the grant */
 	if (status != ADV_OK)
 		return attach_refused(o, status);
-	if (a.code != 101)
-		status = attach_refused(o, adv_client_answer_status(&a, o->path));
-	if (status == ADV_OK)
-		status = adv_lease_map(l, &a);
+	if (a->code == 101)
+		return ADV_OK;
+	status = attach_refused(o, adv_client_answer_status(a, o->path));
+	adv_client_answer_fini(a);
+	return status;
+}
+
+static enum adv_status attach(struct adv_lease *l, struct opening *o, struct adv_client_answer *a)
+{
+	enum adv_status status = adv_lease_map(l, a);
 	if (status == ADV_OK)
 		status = adv_lease_books_init(l);
 	if (status == ADV_OK) {
@@ -295,13 +317,29 @@ static enum adv_status attach(struct adv_lease *l, struct opening *o)
 			.ttl_ms = o->ttl_ms,
 			.asked_ns = o->asked_ns,
 			.run = &o->run,
-			.rest = a.rest + 1,
-			.rest_size = a.rest_size - 1,
+			.rest = a->rest + 1,
+			.rest_size = a->rest_size - 1,
 		};
 		status = adv_keeper_start(&l->keeper, &keep);
 		if (status == ADV_OK)
 			(void)adv_fd_steal(&o->fd);
 	}
+	return status;
+}
+
+static enum adv_status obtain(struct adv_lease *l, struct opening *o, const char *module)
+{
+	struct adv_client_answer a;
+	enum adv_status status = request_lease(l, o, module, &a);
+	if (status != ADV_OK)
+		return status;
+	if (a.code != 101) {
+		adv_client_answer_fini(&a);
+		status = request_lanes(l, o, &a);
+		if (status != ADV_OK)
+			return status;
+	}
+	status = attach(l, o, &a);
 	adv_client_answer_fini(&a);
 	return status;
 }
@@ -332,6 +370,7 @@ static struct adv_lease *lease_alloc(const char *module, const struct adv_lease_
 		return NULL;
 	memset(l, 0, sizeof(*l));
 	l->event_fd = -1;
+	adv_keeper_init(&l->keeper);
 	l->pid = (int)getpid();
 	l->earliest_ns = UINT64_MAX;
 	l->spin_ns = o->spin_us > UINT64_MAX / 1000 ? UINT64_MAX : o->spin_us * 1000;
@@ -405,13 +444,12 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
 	o.path = node->path;
 	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
-	status = request_lease(l, &o, module);
-	if (status == ADV_OK)
-		status = attach(l, &o);
+	status = obtain(l, &o, module);
 	adv_fd_close(&o.fd);
 	if (status != ADV_OK) {
 		if (o.granted && status != ADV_NODE_GONE && status != ADV_NODE_RESTARTED)
 			give_back(l, &o);
+		adv_keeper_stop(&l->keeper);
 		lease_free(l);
 		return status;
 	}

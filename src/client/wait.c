@@ -100,11 +100,18 @@ int adv_lease_arm(struct adv_lease *l)
 
 /* ---- waiting ---- */
 
-/* Spins until there are results or until_ns. */
+/* Where a worker is pinned, spinning only takes its time: asleep, this thread wakes on another CPU if there is one. */
+static bool in_the_way(const struct adv_lease *l)
+{
+	int cpu = sched_getcpu();
+	return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &l->worker_cpus);
+}
+
+/* Spins until there are results or until_ns; not on a worker's CPU. */
 static unsigned spin(struct adv_lease *l, struct adv_completion *completions, unsigned max,
 		     uint64_t until_ns)
 {
-	for (;;) {
+	while (!in_the_way(l)) {
 		for (unsigned i = 0; i < SPINS_PER_LOOK; i++) {
 			unsigned n = adv_client_poll_lanes(l, completions, max);
 			if (n > 0)
@@ -119,6 +126,7 @@ static unsigned spin(struct adv_lease *l, struct adv_completion *completions, un
 		if (n > 0 || now >= until_ns)
 			return n;
 	}
+	return 0;
 }
 
 static unsigned wait_until(struct adv_lease *l, struct adv_completion *completions, unsigned max,

@@ -80,6 +80,35 @@ struct opening {
 	struct adv_lease_wish wish;
 };
 
+/* False: the request wants another protocol, and has been told. */
+static bool upgrade_ok(struct adv_http_request *request, bool optional)
+{
+	const char *upgrade = adv_http_header(request, "Upgrade");
+	if (upgrade == NULL ? optional : strcmp(upgrade, ADV_LANE_UPGRADE) == 0)
+		return true;
+	adv_http_fail(request, ADV_VERSION,
+		      "a lease is attached with \"Upgrade: %s\", not \"%.64s\"", ADV_LANE_UPGRADE,
+		      upgrade != NULL ? upgrade : "");
+	return false;
+}
+
+/* The request asks for the lease and for its lanes: one answer has both. */
+static void attach_at_once(struct adv_http_request *request, struct adv_held *h)
+{
+	json_t *granted = granted_json(h);
+	char *text = json_dumps(granted, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	enum adv_status status = adv_leases_attach(h->entry, adv_http_uid(request), h->entry->token,
+						   adv_clock_boottime_ns());
+	json_decref(granted);
+	if (text != NULL && status == ADV_OK) {
+		adv_held_attach(h, request, text);
+	} else {
+		adv_held_end(h, ADV_NO_CAPACITY);
+		adv_http_fail(request, ADV_NO_CAPACITY, "the node is out of memory");
+	}
+	free(text);
+}
+
 static void open_lease(struct adv_control *c, struct adv_http_request *request,
 		       struct adv_module *module, const struct adv_lease_wish *wish)
 {
@@ -88,6 +117,8 @@ static void open_lease(struct adv_control *c, struct adv_http_request *request,
 	enum adv_status status = adv_held_open(c, module, wish, &h, reason, sizeof(reason));
 	if (status != ADV_OK)
 		adv_http_fail(request, status, "%s", reason);
+	else if (adv_http_header(request, "Upgrade") != NULL)
+		attach_at_once(request, h);
 	else
 		adv_http_respond(request, 201, granted_json(h));
 }
@@ -155,7 +186,7 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		{"ttl_ms", ADV_FIELD_U64, &wish.ttl_ms},
 		{"hot_us", ADV_FIELD_HOT, &wish.hot_us},
 	};
-	json_t *body = adv_http_json(request);
+	json_t *body = upgrade_ok(request, true) ? adv_http_json(request) : NULL;
 	if (body == NULL)
 		return;
 	bool ok = adv_api_fields(request, body, fields, sizeof(fields) / sizeof(fields[0]));
@@ -228,13 +259,8 @@ static bool token_parse(const char *text, uint8_t token[ADV_TOKEN_BYTES])
 static void attach(struct adv_http_request *request, struct adv_lease_entry *e)
 {
 	uint8_t token[ADV_TOKEN_BYTES];
-	const char *upgrade = adv_http_header(request, "Upgrade");
-	if (upgrade == NULL || strcmp(upgrade, "adverb-lane/1") != 0) {
-		adv_http_fail(request, ADV_VERSION,
-			      "attach needs \"Upgrade: adverb-lane/1\", not \"%.64s\"",
-			      upgrade != NULL ? upgrade : "");
+	if (!upgrade_ok(request, false))
 		return;
-	}
 	if (!token_parse(adv_http_header(request, "Adverb-Token"), token)) {
 		adv_http_fail(request, ADV_BAD_TOKEN,
 			      "attach needs the lease's token in \"Adverb-Token\", 32 hexadecimal "
@@ -249,7 +275,7 @@ static void attach(struct adv_http_request *request, struct adv_lease_entry *e)
 						    : adv_status_text(status));
 		return;
 	}
-	adv_held_attach(e->user, request);
+	adv_held_attach(e->user, request, NULL);
 }
 
 static void renew(struct adv_control *c, struct adv_http_request *request,

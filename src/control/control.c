@@ -96,6 +96,13 @@ static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
 	return rc;
 }
 
+static int start_lanes(struct adv_control *c, char *reason, size_t size)
+{
+	(void)reason;
+	(void)size;
+	return adv_lanes_create(c->loop, &c->lanes);
+}
+
 static int start_timers(struct adv_control *c, char *reason, size_t size)
 {
 	(void)reason;
@@ -119,10 +126,9 @@ static const struct {
 	const char *name;
 	int (*start)(struct adv_control *c, char *reason, size_t size);
 } steps[] = {
-	{"event loop", start_loop},	{"core map", start_cores},
-	{"lease table", start_leases},	{"ledger", start_ledger},
-	{"sandboxes", start_sandboxes}, {"timers", start_timers},
-	{"control socket", start_http},
+	{"event loop", start_loop}, {"core map", start_cores},	    {"lease table", start_leases},
+	{"ledger", start_ledger},   {"sandboxes", start_sandboxes}, {"lane memory", start_lanes},
+	{"timers", start_timers},   {"control socket", start_http},
 };
 
 int adv_control_create(const struct adv_control_options *options, struct adv_control **out,
@@ -242,6 +248,7 @@ void adv_control_destroy(struct adv_control *c)
 		adv_http_server_destroy(c->http);
 	if (c->sandboxes != NULL)
 		adv_sandboxes_destroy(c->sandboxes);
+	adv_lanes_destroy(c->lanes);
 	if (c->registry_watch.active)
 		adv_watch_stop(&c->registry_watch);
 	adv_leases_destroy(c->leases);

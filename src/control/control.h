@@ -4,7 +4,8 @@
  * One thread runs all of it on one io_uring. It decides nothing about cores, leases and pools itself: allocator/ and
  * sandbox/pool.c decide, the files here carry out:
  *	api*.c        requests in, answers out
- *	held.c        a lease's life: memory, attach, renewal, end
+ *	held.c        a lease's life: attach, renewal, end
+ *	lanes.c       its shared memory, made ahead
  *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
  *	deploy.c      a module's way from bytes to the registry
  *	sandboxes.c   warden and pool
@@ -20,6 +21,7 @@
 #include "allocator/lease.h"
 #include "allocator/ledger.h"
 #include "control/http.h"
+#include "control/lanes.h"
 #include "control/loop.h"
 #include "control/sandboxes.h"
 #include "lane/supervisor.h"
@@ -49,6 +51,7 @@ struct adv_control {
 	struct adv_leases *leases;
 	struct adv_ledger *ledger;
 	struct adv_sandboxes *sandboxes;
+	struct adv_lanes *lanes;
 	struct adv_timer lease_timer;	 /* the next lease whose time is up */
 	struct adv_timer watchdog_timer; /* runs while there are leases */
 	struct adv_timer usage_timer;	 /* each second while there are leases */
@@ -89,8 +92,7 @@ struct adv_held {
 	struct adv_lease_entry *entry;
 	struct adv_module *module; /* a reference */
 	struct adv_geometry geometry;
-	struct adv_shared shared[ADV_LANE_FILES];
-	int event_fd;
+	struct adv_lane_memory memory;
 	uint32_t nr_live;    /* workers whose claim holds a sandbox */
 	uint32_t hot_hits;   /* of the first claims */
 	uint64_t deaths;     /* workers that were replaced */
@@ -105,8 +107,8 @@ enum adv_status adv_held_open(struct adv_control *control, struct adv_module *mo
 			      const struct adv_lease_wish *wish, struct adv_held **held,
 			      char *reason, size_t reason_size);
 
-/* Answers the attach request with 101 and the descriptors. */
-void adv_held_attach(struct adv_held *held, struct adv_http_request *request);
+/* Answers the request with 101 and the descriptors; before these `grant`, when the request asked for the lease too (else NULL). */
+void adv_held_attach(struct adv_held *held, struct adv_http_request *request, const char *grant);
 
 /* The client is told to finish; the lease ends when the grace is over. */
 void adv_held_revoke(struct adv_held *held, uint64_t grace_ms);

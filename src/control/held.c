@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "control/control.h"
 #include "util/clock.h"
-#include "util/fd.h"
 #include "util/log.h"
 #include "util/parse.h"
 
@@ -22,41 +20,13 @@ void adv_held_wake(struct adv_held *h)
 {
 	uint64_t one = 1;
 	/* A full counter is readable too: there is nothing to lose. */
-	ssize_t ignored = write(h->event_fd, &one, sizeof(one));
+	ssize_t ignored = write(h->memory.event_fd, &one, sizeof(one));
 	(void)ignored;
-}
-
-/* ---- memory ---- */
-
-static void memory_release(struct adv_held *h)
-{
-	for (int i = 0; i < ADV_LANE_FILES; i++)
-		adv_shared_destroy(&h->shared[i]);
-	adv_fd_close(&h->event_fd);
-}
-
-static int memory_create(struct adv_held *h)
-{
-	static const char *const names[ADV_LANE_FILES] = {"adverb-req", "adverb-cpl",
-							  "adverb-slots"};
-	const struct adv_geometry *g = &h->geometry;
-	h->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (h->event_fd < 0)
-		return -errno;
-	for (int i = 0; i < ADV_LANE_FILES; i++) {
-		uint64_t mapped = i == ADV_LANE_SLOTS ? ADV_PAGE : g->size[i];
-		int rc = adv_shared_create_partial(names[i], g->size[i], mapped, &h->shared[i]);
-		if (rc < 0)
-			return rc;
-	}
-	adv_supervisor_format(h->shared[ADV_LANE_REQ].map, h->shared[ADV_LANE_CPL].map,
-			      h->shared[ADV_LANE_SLOTS].map, g);
-	return 0;
 }
 
 static void held_free(struct adv_held *h)
 {
-	memory_release(h);
+	adv_lane_memory_release(&h->memory);
 	adv_module_put(h->module);
 	adv_arena_free(h->workers);
 	free(h);
@@ -69,9 +39,9 @@ static struct adv_held *held_alloc(struct adv_control *c, struct adv_module *mod
 	if (h == NULL)
 		return NULL;
 	h->control = c;
-	h->event_fd = -1;
+	h->memory = (struct adv_lane_memory){.event_fd = -1};
 	for (int i = 0; i < ADV_LANE_FILES; i++)
-		h->shared[i] = (struct adv_shared){.rw = -1, .ro = -1};
+		h->memory.shared[i] = (struct adv_shared){.rw = -1, .ro = -1};
 	h->module = adv_module_get(module);
 	h->workers = adv_arena_alloc(nr_workers * sizeof(*h->workers), ADV_CACHE_LINE);
 	if (h->workers == NULL) {
@@ -128,7 +98,7 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 	h->counted_ns = now;
 	entry->user = h;
 	status = geometry_of(&entry->wish, &h->geometry, reason, size);
-	int rc = status == ADV_OK ? memory_create(h) : 0;
+	int rc = status == ADV_OK ? adv_lanes_take(c->lanes, &h->geometry, &h->memory) : 0;
 	if (rc < 0)
 		status = refuse(ADV_NO_CAPACITY, reason, size,
 				"the node could not make the lease's shared memory", rc);
@@ -188,12 +158,18 @@ static void client_gone(void *user)
 	adv_held_end(h, ADV_CLOSED);
 }
 
-void adv_held_attach(struct adv_held *h, struct adv_http_request *request)
+void adv_held_attach(struct adv_held *h, struct adv_http_request *request, const char *grant)
 {
-	const int fds[] = {h->shared[ADV_LANE_REQ].rw, h->shared[ADV_LANE_CPL].ro,
-			   h->shared[ADV_LANE_SLOTS].rw, h->event_fd};
-	h->connection =
-		adv_http_upgrade(request, "adverb-lane/1", fds, 4, client_line, client_gone, h);
+	const int fds[] = {h->memory.shared[ADV_LANE_REQ].rw, h->memory.shared[ADV_LANE_CPL].ro,
+			   h->memory.shared[ADV_LANE_SLOTS].rw, h->memory.event_fd};
+	const struct adv_http_upgrade upgrade = {.protocol = ADV_LANE_UPGRADE,
+						 .grant = grant,
+						 .fds = fds,
+						 .nr_fds = 4,
+						 .on_line = client_line,
+						 .on_close = client_gone,
+						 .user = h};
+	h->connection = adv_http_upgrade(request, &upgrade);
 	if (h->connection == NULL)
 		adv_held_end(h, ADV_CLOSED);
 	adv_held_schedule(h->control);
@@ -234,14 +210,14 @@ void adv_held_finish(struct adv_held *h)
 	enum adv_status status = h->entry->end_status;
 	char line[64];
 	h->finishing = true;
-	for (uint32_t i = 0; h->shared[ADV_LANE_SLOTS].map != NULL && i < h->geometry.nr_lanes;
-	     i++) {
+	for (uint32_t i = 0;
+	     h->memory.shared[ADV_LANE_SLOTS].map != NULL && i < h->geometry.nr_lanes; i++) {
 		if (h->workers[i].held == NULL)
 			continue;
 		adv_timer_set(&h->workers[i].restart, UINT64_MAX);
 		adv_supervisor_end(&h->workers[i].supervisor, status);
 	}
-	if (h->event_fd >= 0)
+	if (h->memory.event_fd >= 0)
 		adv_held_wake(h);
 	if (h->connection != NULL) {
 		snprintf(line, sizeof(line), "ended %s", adv_status_name(status));

@@ -85,15 +85,25 @@ void adv_http_fail(struct adv_http_request *request, enum adv_status status, con
 struct adv_http_upgraded;
 
 /*
- * Answers 101 with `Upgrade: protocol`, and then, in one record after the head of the answer, the descriptors with one byte of
- * data (0x01). `on_line` is called for each line (without its newline, at most 255 bytes) that the peer sends afterwards; `on_close` once, when the peer has
- * closed or broken the protocol (also when sending failed); it must then not be used any more.
+ * `on_line` is called for each line (without its newline, at most 255 bytes) that the peer sends after the upgrade; `on_close`
+ * once, when the peer has closed or broken the protocol (also when sending failed); it must then not be used any more.
  */
-struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *request, const char *protocol,
-					   const int *fds, unsigned nr_fds,
-					   void (*on_line)(void *user, const char *line,
-							   size_t length),
-					   void (*on_close)(void *user), void *user);
+struct adv_http_upgrade {
+	const char *protocol;
+	const char *grant; /* JSON; or NULL */
+	const int *fds;
+	unsigned nr_fds; /* at most 16 */
+	void (*on_line)(void *user, const char *line, size_t length);
+	void (*on_close)(void *user);
+	void *user;
+};
+
+/*
+ * Answers 101 with `Upgrade: protocol`. A grant follows the head, its bytes announced by `Adverb-Grant: N`. Then, in one record,
+ * the descriptors come with one byte of data (0x01). NULL: the peer is gone.
+ */
+struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *request,
+					   const struct adv_http_upgrade *upgrade);
 /* Sends one line of text (a newline is added), as far as the socket takes it without blocking; a peer that does not read is closed. */
 void adv_http_upgraded_send(struct adv_http_upgraded *connection, const char *line);
 /* Closes it from this side after what was sent; on_close is not called. */

@@ -202,28 +202,37 @@ static bool send_fds(int fd, const int *fds, unsigned nr_fds)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
 }
 
-/* A few hundred bytes on a connection whose answers have all been taken: a peer that has no room for them is broken. */
-struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *r, const char *protocol,
-					   const int *fds, unsigned nr_fds,
-					   void (*on_line)(void *user, const char *line,
-							   size_t length),
-					   void (*on_close)(void *user), void *user)
+/* Head and grant in one piece. False: there is no memory for it, or no room in the socket. */
+static bool send_upgrade(int fd, const struct adv_http_upgrade *u)
 {
-	struct conn *c = r->conn;
-	char head[256];
+	char head[256], grant[48] = "";
+	size_t size = u->grant != NULL ? strlen(u->grant) : 0;
+	if (u->grant != NULL)
+		snprintf(grant, sizeof(grant), "Adverb-Grant: %zu\r\n", size);
 	int n = snprintf(head, sizeof(head),
 			 "HTTP/1.1 101 Switching Protocols\r\nAdverb-Protocol: %d\r\n"
-			 "Connection: Upgrade\r\nUpgrade: %s\r\n\r\n",
-			 ADV_PROTOCOL_VERSION, protocol);
+			 "Connection: Upgrade\r\nUpgrade: %s\r\n%s\r\n",
+			 ADV_PROTOCOL_VERSION, u->protocol, grant);
+	struct iovec iov[2] = {{.iov_base = head, .iov_len = (size_t)n},
+			       {.iov_base = (void *)u->grant, .iov_len = size}};
+	const struct msghdr msg = {.msg_iov = iov, .msg_iovlen = size > 0 ? 2 : 1};
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)((size_t)n + size);
+}
+
+/* Some hundred bytes on a connection whose answers have all been taken: a peer that has no room for them is broken. */
+struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *r,
+					   const struct adv_http_upgrade *u)
+{
+	struct conn *c = r->conn;
 	r->answered = true;
-	if (nr_fds > 16 || !send_all(c->fd, head, (size_t)n) || !send_fds(c->fd, fds, nr_fds)) {
+	if (!send_upgrade(c->fd, u) || !send_fds(c->fd, u->fds, u->nr_fds)) {
 		conn_close(c);
 		return NULL;
 	}
 	adv_timer_set(&c->timer, UINT64_MAX);
 	c->state = CONN_UPGRADED;
-	c->upgraded =
-		(struct adv_http_upgraded){.on_line = on_line, .on_close = on_close, .user = user};
+	c->upgraded = (struct adv_http_upgraded){
+		.on_line = u->on_line, .on_close = u->on_close, .user = u->user};
 	return &c->upgraded;
 }
 

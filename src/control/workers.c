@@ -46,10 +46,10 @@ static int send_order(struct adv_worker_slot *w)
 	unsigned n = 0;
 	if (!hot)
 		fds[n++] = h->module->memfd;
-	fds[n++] = h->shared[ADV_LANE_REQ].ro;
-	fds[n++] = h->shared[ADV_LANE_CPL].rw;
-	fds[n++] = h->shared[ADV_LANE_SLOTS].rw;
-	fds[n++] = h->event_fd;
+	fds[n++] = h->memory.shared[ADV_LANE_REQ].ro;
+	fds[n++] = h->memory.shared[ADV_LANE_CPL].rw;
+	fds[n++] = h->memory.shared[ADV_LANE_SLOTS].rw;
+	fds[n++] = h->memory.event_fd;
 	return adv_sandboxes_order(h->control->sandboxes, &w->claim, place->cpu, wish->memory_bytes,
 				   &order, fds, n);
 }
@@ -172,8 +172,9 @@ enum adv_status adv_workers_start(struct adv_held *h)
 		w->claim.user = w;
 		w->claim.died = worker_died;
 		adv_timer_init(&w->restart, h->control->loop, restart_fire, w);
-		adv_supervisor_init(&w->supervisor, &h->geometry, i, h->shared[ADV_LANE_REQ].map,
-				    h->shared[ADV_LANE_CPL].map);
+		adv_supervisor_init(&w->supervisor, &h->geometry, i,
+				    h->memory.shared[ADV_LANE_REQ].map,
+				    h->memory.shared[ADV_LANE_CPL].map);
 	}
 	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
 		enum adv_status status = start_worker(&h->workers[i]);

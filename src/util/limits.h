@@ -16,6 +16,7 @@
 
 /* Lanes. */
 #define ADV_PROTOCOL_VERSION  1
+#define ADV_LANE_UPGRADE      "adverb-lane/1" /* the protocol's name in HTTP's Upgrade */
 #define ADV_ENTRY_SIZE	      64
 #define ADV_INLINE_MAX	      32
 #define ADV_SLOTS_MAX	      1024 /* a lane */
