@@ -11,8 +11,6 @@
 #include "client/internal.h"
 #include "util/fd.h"
 
-#define POPULATE_BYTES_MAX (256 * ADV_KIB) /* rings this small are mapped with their pages there */
-
 /* A memfd that could shrink would turn a load into SIGBUS. */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -58,7 +56,8 @@ static enum adv_status map_file(struct adv_lease *l, int fd, enum adv_lane_file 
 	if (status != ADV_OK)
 		return status;
 	int protection = file == ADV_LANE_CPL ? PROT_READ : PROT_READ | PROT_WRITE;
-	int flags = MAP_SHARED | (size <= POPULATE_BYTES_MAX ? MAP_POPULATE : 0);
+	/* The rings' pages are used at once. The slots' are not, and are many: the keeper sees to them. */
+	int flags = MAP_SHARED | (file != ADV_LANE_SLOTS ? MAP_POPULATE : 0);
 	void *map = mmap(NULL, size, protection, flags, fd, 0);
 	if (map == MAP_FAILED)
 		return adv_client_fail(errno == ENOMEM ? ADV_NO_MEMORY : ADV_PROTOCOL,

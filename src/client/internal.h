@@ -104,7 +104,22 @@ void adv_client_printable(const char *from, char *to, size_t size);
 
 struct adv_node {
 	char path[ADV_SOCKET_PATH_MAX];
+	_Atomic int spare; /* a connection that rests, for the next lease; -1 none */
+	_Atomic int pid;   /* the process that dialled it: a forked child leaves it alone */
+	_Atomic int refs;  /* the handle's and its leases' */
 };
+
+struct adv_node *adv_node_get(struct adv_node *node);
+void adv_node_put(struct adv_node *node); /* the last one frees it */
+
+/* Takes the spare connection over; -1: there is none. It may be dead: the node hangs up after a while. */
+int adv_node_take_spare(struct adv_node *node);
+
+/* Keeps `fd`, or closes it where there is one already. */
+void adv_node_keep_spare(struct adv_node *node, int fd);
+
+/* Dials one if there is none. Without it the next lease dials itself: a failure says nothing. */
+void adv_node_dial_spare(struct adv_node *node);
 
 /* Which run of which node. */
 struct adv_node_run {
@@ -145,6 +160,8 @@ struct adv_keeper {
 	int connection; /* owned */
 	int wake;	/* eventfd by which the caller's thread reaches the keeper; owned */
 	int event;	/* the lease's eventfd; the lease's */
+	void *slots;	/* mapped as long as the thread runs */
+	size_t slots_size;
 	bool renew;
 	bool renewing;	     /* an answer is due */
 	bool unattended;     /* the node was lost: look whether another has taken its place */
@@ -173,6 +190,8 @@ struct adv_keeper_options {
 	const char *path;
 	int connection;
 	int event;
+	void *slots;
+	size_t slots_size;
 	bool renew;
 	uint64_t ttl_ms;
 	uint64_t asked_ns; /* CLOCK_BOOTTIME: when the lease was asked for */
@@ -241,6 +260,7 @@ struct adv_lease {
 	uint16_t *stacks;
 	char **functions;
 	int *cpus;	       /* of each worker; -1: not pinned */
+	struct adv_node *node; /* a reference */
 	cpu_set_t worker_cpus; /* the same as a set */
 	uint32_t nr_hot;
 	char id[32];

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -16,7 +17,10 @@
 #include "util/fd.h"
 #include "util/parse.h"
 
+#define POPULATE_BYTES_MAX \
+	(512 * ADV_KIB)		      /* slots this small get their pages before they are used */
 #define STACK_BYTES   (512 * ADV_KIB) /* reserved, not used: a page or two is */
+#define START_LOOK_MS 5		      /* from one look whether the lease is there to the next */
 #define LOOK_MS	      500	      /* for one look whether the node is back */
 #define LOOKS_MAX     8
 #define FIRST_LOOK_NS (50 * ADV_MS) /* to the second; then each four times later */
@@ -269,15 +273,18 @@ static bool stopping(struct adv_keeper *k)
 	return adv_clock_monotonic_ns() >= k->release_ns;
 }
 
-/* False: there is nothing to keep after all. */
+/*
+ * False: there is nothing to keep after all. Nobody wakes this thread when the lease is there: the caller has better to do then,
+ * and so has a machine on which a worker is just starting.
+ */
 static bool await_start(struct adv_keeper *k)
 {
+	struct pollfd p = {.fd = k->wake, .events = POLLIN};
 	/* Acquire: pairs with the release store in adv_keeper_start(). */
 	while (!atomic_load_explicit(&k->ready, memory_order_acquire)) {
-		struct pollfd p = {.fd = k->wake, .events = POLLIN};
 		if (atomic_load_explicit(&k->stop, memory_order_acquire))
 			return false;
-		poll(&p, 1, -1);
+		poll(&p, 1, START_LOOK_MS);
 		drain(k->wake);
 	}
 	return true;
@@ -288,6 +295,8 @@ static void *keep(void *arg)
 	struct adv_keeper *k = arg;
 	if (!await_start(k))
 		return NULL;
+	if (k->slots_size <= POPULATE_BYTES_MAX)
+		(void)madvise(k->slots, k->slots_size, MADV_POPULATE_WRITE);
 	heard_bytes(k);
 	while (!stopping(k)) {
 		sleep_for(k, plan(k));
@@ -323,6 +332,7 @@ void adv_keeper_init(struct adv_keeper *k)
 	memset(k, 0, sizeof(*k));
 	k->connection = k->wake = k->event = -1;
 	atomic_store(&k->alarm_ns, UINT64_MAX);
+	atomic_store(&k->planned_ns, UINT64_MAX); /* an alarm that comes early wakes the thread */
 }
 
 enum adv_status adv_keeper_prepare(struct adv_keeper *k)
@@ -346,6 +356,8 @@ enum adv_status adv_keeper_start(struct adv_keeper *k, const struct adv_keeper_o
 	if (status != ADV_OK)
 		return status;
 	k->event = o->event;
+	k->slots = o->slots;
+	k->slots_size = o->slots_size;
 	k->connection = o->connection;
 	k->renew = o->renew;
 	k->ttl_ns = o->ttl_ms * ADV_MS;
@@ -356,7 +368,6 @@ enum adv_status adv_keeper_start(struct adv_keeper *k, const struct adv_keeper_o
 	k->line_size = o->rest_size;
 	snprintf(k->path, sizeof(k->path), "%s", o->path);
 	atomic_store_explicit(&k->ready, true, memory_order_release);
-	poke(k->wake);
 	return ADV_OK;
 }
 

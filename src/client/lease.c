@@ -10,9 +10,8 @@
 #include "util/clock.h"
 #include "util/fd.h"
 
-#define OPEN_MS_DEFAULT 5000
-#define GIVE_BACK_MS \
-	200 /* a lease that could not be attached is given back, if that goes quickly */
+#define OPEN_MS_DEFAULT	 5000
+#define GIVE_BACK_MS	 200 /* a lease that could not be attached, if that goes quickly */
 #define SPIN_US_DEFAULT	 1000
 #define TOKEN_TEXT_BYTES (2 * ADV_TOKEN_BYTES + 1)
 
@@ -313,6 +312,8 @@ static enum adv_status attach(struct adv_lease *l, struct opening *o, struct adv
 			.path = o->path,
 			.connection = o->fd,
 			.event = l->event_fd,
+			.slots = l->maps[ADV_LANE_SLOTS],
+			.slots_size = l->geometry.size[ADV_LANE_SLOTS],
 			.renew = !(o->options.flags & ADV_LEASE_NO_RENEW),
 			.ttl_ms = o->ttl_ms,
 			.asked_ns = o->asked_ns,
@@ -443,6 +444,7 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 	if (l == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
 	o.path = node->path;
+	o.fd = adv_node_take_spare(node);
 	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
 	status = obtain(l, &o, module);
 	adv_fd_close(&o.fd);
@@ -453,6 +455,7 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 		lease_free(l);
 		return status;
 	}
+	l->node = adv_node_get(node);
 	*out = l;
 	return ADV_OK;
 }
@@ -461,10 +464,13 @@ void adv_lease_close(struct adv_lease *l)
 {
 	if (l == NULL)
 		return;
-	if (l->pid == (int)getpid())
+	if (l->pid == (int)getpid()) {
 		adv_keeper_stop(&l->keeper);
-	else
+		adv_node_dial_spare(l->node);
+	} else {
 		adv_keeper_forget(&l->keeper);
+	}
+	adv_node_put(l->node);
 	lease_free(l);
 }
 

@@ -9,6 +9,7 @@
 #include "client/internal.h"
 #include "util/fd.h"
 
+#define SPARE_MS	100 /* to dial the next lease's connection: a full queue is not waited for */
 #define SYSTEM_SOCKET	"/run/adverb/adverb.sock"
 #define UPLOAD_MS_A_MIB 100 /* a deploy may take so much longer for each MiB */
 
@@ -78,32 +79,90 @@ enum adv_status adv_client_ask(const char *path, uint64_t deadline_ns,
 	return adv_client_exchange(fd, path, deadline_ns, request, false, a);
 }
 
+/* ---- the spare connection ---- */
+
+int adv_node_take_spare(struct adv_node *node)
+{
+	int fd = atomic_exchange_explicit(&node->spare, -1, memory_order_acq_rel);
+	if (fd >= 0 && atomic_load_explicit(&node->pid, memory_order_relaxed) != (int)getpid())
+		adv_fd_close(&fd); /* the parent's: its bytes would mix with ours */
+	return fd;
+}
+
+void adv_node_keep_spare(struct adv_node *node, int fd)
+{
+	int none = -1;
+	atomic_store_explicit(&node->pid, (int)getpid(), memory_order_relaxed);
+	if (!atomic_compare_exchange_strong_explicit(&node->spare, &none, fd, memory_order_acq_rel,
+						     memory_order_relaxed))
+		adv_fd_close(&fd);
+}
+
+void adv_node_dial_spare(struct adv_node *node)
+{
+	int fd;
+	char text[ADV_CLIENT_ERROR_BYTES];
+	if (atomic_load_explicit(&node->spare, memory_order_relaxed) >= 0)
+		return;
+	snprintf(text, sizeof(text), "%s", adv_error());
+	if (adv_client_dial(node->path, adv_client_deadline(SPARE_MS), &fd) == ADV_OK)
+		adv_node_keep_spare(node, fd);
+	else
+		adv_client_fail(ADV_OK, "%s", text);
+}
+
+struct adv_node *adv_node_get(struct adv_node *node)
+{
+	atomic_fetch_add_explicit(&node->refs, 1, memory_order_relaxed);
+	return node;
+}
+
+void adv_node_put(struct adv_node *node)
+{
+	if (atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	int fd = atomic_load_explicit(&node->spare, memory_order_relaxed);
+	adv_fd_close(&fd);
+	free(node);
+}
+
+/* Asks whether a node is there; the connection is kept for the first lease. */
+static enum adv_status greet(struct adv_node *node, const struct adv_client_request *request)
+{
+	struct adv_client_answer a;
+	ADV_CLEANUP_FD int fd = -1;
+	uint64_t deadline = adv_client_deadline(ADV_CONNECT_MS);
+	enum adv_status status = adv_client_dial(node->path, deadline, &fd);
+	if (status == ADV_OK)
+		status = adv_client_exchange(fd, node->path, deadline, request, false, &a);
+	/* Whatever keeps it from answering: to this caller there is no node. */
+	if (status == ADV_TIMEOUT || status == ADV_NODE_GONE)
+		return ADV_NO_NODE;
+	if (status == ADV_PROTOCOL)
+		return ADV_VERSION;
+	if (status != ADV_OK)
+		return status;
+	status = adv_client_answer_status(&a, node->path);
+	if (status == ADV_OK && a.keep_alive)
+		adv_node_keep_spare(node, adv_fd_steal(&fd));
+	adv_client_answer_fini(&a);
+	return status;
+}
+
 enum adv_status adv_connect(const char *host, struct adv_node **out)
 {
-	static const struct adv_client_request request = {.method = "GET",
-							  .path = "/healthz",
-							  .headers = "Connection: close\r\n",
-							  .file = -1};
-	struct adv_client_answer a;
+	static const struct adv_client_request request = {
+		.method = "GET", .path = "/healthz", .headers = "", .file = -1};
 	if (out == NULL)
 		return adv_client_fail_text(ADV_INVALID, "adv_connect: node is NULL");
 	struct adv_node *node = calloc(1, sizeof(*node));
 	if (node == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a node's handle");
+	atomic_init(&node->spare, -1);
+	atomic_init(&node->refs, 1);
 	enum adv_status status = path_find(node->path, host);
-	if (status == ADV_OK) {
-		status = adv_client_ask(node->path, adv_client_deadline(ADV_CONNECT_MS), &request,
-					&a);
-		/* Whatever keeps it from answering: to this caller there is no node. */
-		if (status == ADV_TIMEOUT || status == ADV_NODE_GONE)
-			status = ADV_NO_NODE;
-		else if (status == ADV_PROTOCOL)
-			status = ADV_VERSION;
-		else if (status == ADV_OK) {
-			status = adv_client_answer_status(&a, node->path);
-			adv_client_answer_fini(&a);
-		}
-	}
+	if (status == ADV_OK)
+		status = greet(node, &request);
 	if (status != ADV_OK) {
 		free(node);
 		return status;
@@ -114,7 +173,8 @@ enum adv_status adv_connect(const char *host, struct adv_node **out)
 
 void adv_disconnect(struct adv_node *node)
 {
-	free(node);
+	if (node != NULL)
+		adv_node_put(node);
 }
 
 /* Nothing in a request line may end it early. */

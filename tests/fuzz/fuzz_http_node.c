@@ -1,0 +1,233 @@
+/*
+ * fuzz_http_node.c - the node behind fuzz_http.c: one module "m", one lease 1 with a token of zeros, answers that follow from
+ * the request alone. Functions of src/control, src/registry and allocator/ that the API's handlers call.
+ */
+#include <sys/eventfd.h>
+
+#include "control/control.h"
+#include "fuzz.h"
+#include "fuzz_http.h"
+
+static struct adv_module_function functions[] = {
+	{.name = "f", .description = "", .described = true}};
+static struct adv_module module = {
+	.owner = 1000,
+	.name = "m",
+	.digest = "00",
+	.memfd = 0,
+	.nr_functions = 1,
+	.functions = functions,
+	.refs = 1,
+};
+static struct adv_held held = {.module = &module};
+static struct adv_lease_entry lease = {
+	.id = 1,
+	.state = ADV_LEASE_GRANTED,
+	.wish = {.tenant = 1000, .workers = 1, .slots = 1, .ttl_ms = 1000},
+	.user = &held,
+};
+
+/* One removal at a time waits; its end comes after the request may be gone. */
+static adv_registry_done pending;
+static void *pending_user;
+
+void fuzz_node_finish(void)
+{
+	adv_registry_done done = pending;
+	pending = NULL;
+	if (done != NULL)
+		done(pending_user, ADV_OK, "");
+}
+
+/* ---- registry ---- */
+
+struct adv_module *adv_registry_resolve(struct adv_registry *registry, uint32_t tenant,
+					const char *name, enum adv_status *status, char *reason,
+					size_t reason_size)
+{
+	(void)registry, (void)tenant;
+	if (strcmp(name, "m") == 0 || strcmp(name, "1000/m") == 0)
+		return &module;
+	*status = strchr(name, '/') != NULL ? ADV_FORBIDDEN : ADV_NO_MODULE;
+	snprintf(reason, reason_size, "there is no module \"%s\"", name);
+	return NULL;
+}
+
+struct adv_module *adv_registry_next(struct adv_registry *registry, struct adv_module *after)
+{
+	(void)registry;
+	return after == NULL ? &module : NULL;
+}
+
+int adv_registry_load(struct adv_registry *registry, struct adv_module *m, adv_registry_done done,
+		      void *user)
+{
+	(void)registry, (void)m, (void)done, (void)user;
+	return 1;
+}
+
+int adv_registry_remove(struct adv_registry *registry, struct adv_module *m, adv_registry_done done,
+			void *user)
+{
+	(void)registry, (void)m;
+	if (pending != NULL)
+		return -1;
+	pending = done;
+	pending_user = user;
+	return 0;
+}
+
+const char *adv_registry_node_id(const struct adv_registry *registry)
+{
+	(void)registry;
+	return "0";
+}
+
+struct adv_module *adv_module_get(struct adv_module *m)
+{
+	m->refs++;
+	return m;
+}
+
+void adv_module_put(struct adv_module *m)
+{
+	if (m != NULL)
+		m->refs--;
+}
+
+void adv_sandboxes_module_gone(struct adv_sandboxes *sandboxes, struct adv_module *m)
+{
+	(void)sandboxes, (void)m;
+}
+
+/* ---- leases ---- */
+
+struct adv_lease_entry *adv_leases_find(struct adv_leases *leases, uint64_t id)
+{
+	(void)leases;
+	return id == 1 ? &lease : NULL;
+}
+
+struct adv_lease_entry *adv_leases_next(const struct adv_leases *leases,
+					const struct adv_lease_entry *after)
+{
+	(void)leases;
+	return after == NULL ? &lease : NULL;
+}
+
+bool adv_lease_token_ok(const struct adv_lease_entry *e, const uint8_t token[ADV_TOKEN_BYTES])
+{
+	return memcmp(e->token, token, ADV_TOKEN_BYTES) == 0;
+}
+
+enum adv_status adv_leases_attach(struct adv_lease_entry *e, uint32_t tenant,
+				  const uint8_t token[ADV_TOKEN_BYTES], uint64_t now_ns)
+{
+	(void)tenant, (void)now_ns;
+	return adv_lease_token_ok(e, token) ? ADV_OK : ADV_BAD_TOKEN;
+}
+
+enum adv_status adv_leases_renew(struct adv_leases *leases, struct adv_lease_entry *e,
+				 uint64_t ttl_ms, uint64_t now_ns)
+{
+	(void)leases, (void)e, (void)now_ns;
+	return ttl_ms > ADV_LEASE_TTL_MS_MAX ? ADV_INVALID : ADV_OK;
+}
+
+const char *adv_lease_state_name(enum adv_lease_state state)
+{
+	return state == ADV_LEASE_GRANTED ? "granted" : "active";
+}
+
+/* ---- control ---- */
+
+enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
+			      const struct adv_lease_wish *wish, struct adv_held **out,
+			      char *reason, size_t reason_size)
+{
+	struct adv_geometry g;
+	(void)m;
+	held.control = control;
+	held.entry = &lease;
+	if (wish->workers != 1 || adv_geometry_init(&g, wish->workers, wish->slots,
+						    wish->in_capacity, wish->out_capacity) != 0) {
+		snprintf(reason, reason_size, "that is not to be had");
+		return ADV_INVALID;
+	}
+	*out = &held;
+	return ADV_OK;
+}
+
+static void on_line(void *user, const char *line, size_t length)
+{
+	(void)user;
+	FUZZ_CHECK(strlen(line) <= length && length <= 255);
+}
+
+static void on_close(void *user)
+{
+	(void)user;
+}
+
+void adv_held_attach(struct adv_held *h, struct adv_http_request *request, const char *grant)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+	const struct adv_http_upgrade upgrade = {
+		.protocol = "adverb-lane/1",
+		.grant = grant,
+		.fds = &fd,
+		.nr_fds = 1,
+		.on_line = on_line,
+		.on_close = on_close,
+		.user = h,
+	};
+	struct adv_http_upgraded *u = adv_http_upgrade(request, &upgrade);
+	if (u != NULL)
+		adv_http_upgraded_send(u, "hello");
+	close(fd);
+}
+
+void adv_held_end(struct adv_held *h, enum adv_status status)
+{
+	(void)h, (void)status;
+}
+
+void adv_held_schedule(struct adv_control *control)
+{
+	(void)control;
+}
+
+json_t *adv_api_status(struct adv_control *control, uint32_t tenant)
+{
+	(void)control;
+	return json_pack("{s:i}", "tenant", (int)tenant);
+}
+
+/* ---- deploy: the body goes into a memfd ---- */
+
+void adv_deploy_begin(struct adv_control *control, struct adv_http_request *request,
+		      const char *name)
+{
+	(void)control;
+	const char *public = adv_http_query(request, "public");
+	if (strlen(name) >= ADV_NAME_MAX)
+		adv_http_fail(request, ADV_INVALID, "the name \"%.80s\" is too long", name);
+	else if (adv_http_body_to_memfd(request, public != NULL ? 4096 : 1 << 20) != 0)
+		adv_http_fail(request, ADV_SYSTEM, "no memory for the upload");
+}
+
+void adv_deploy_handle(struct adv_control *control, struct adv_http_request *request,
+		       const char *name)
+{
+	uint64_t size;
+	(void)control;
+	int fd = adv_http_take_memfd(request, &size);
+	const char *hot = adv_http_query(request, "hot");
+	if (fd < 0) {
+		adv_http_fail(request, ADV_INVALID, "no bytes came with %s", name);
+		return;
+	}
+	close(fd);
+	adv_http_respond(request, 201,
+			 json_pack("{s:I, s:s?}", "size", (json_int_t)size, "hot", hot));
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the corpora (tests/fuzz/corpus/NAME/seed-*); what fuzzing added lies beside them. Run from anywhere."""
+import os
+import struct
+
+CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+
+
+def write(target, name, data):
+    folder = os.path.join(CORPUS, target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "seed-" + name), "wb") as file:
+        file.write(data)
+
+
+# ---- lane: a byte for side and slots, then operations as in fuzz_lane.c ----
+
+def entry(kind, call_id=1, length=8, time=0, code=0, slot=0, flags=0):
+    """What forge() takes: the kind, then an entry up to its flags."""
+    return bytes([kind]) + bytes(32) + struct.pack("<QIIHHH", call_id, length, time, code, slot, flags)
+
+
+def lane():
+    four = 3 << 1
+    serve, look, die = b"\x03\x20", b"\x04\xff\xff\0\0", b"\x05"
+    write("lane", "caller-serves", bytes([1 | four]) + (b"\x01" + entry(0) + serve) * 3 + look + die + look)
+    write("lane", "caller-wild", bytes([1 | four]) + b"".join(
+        b"\x01" + entry(63, length=l, code=c, slot=s, time=t, flags=f) + serve
+        for l, c, s, t, f in [(2 ** 32 - 1, 0, 0, 0, 0), (4096, 0, 0, 1, 0), (0, 9, 0, 0, 0), (0, 0, 65535, 0, 0),
+                              (33, 1, 3, 100, 1), (4097, 0, 0, 0, 0)]))
+    write("lane", "caller-ahead", bytes([1 | four]) + b"".join(
+        b"\x02" + entry(16, time=50) + bytes([i]) for i in (3, 2, 1, 0)) + serve * 5)
+    write("lane", "caller-overwrites", bytes([1 | four]) + b"\x00\x00\x11\0\0\xff" + b"\x01" * 255 + serve + look + die + serve)
+    submit, poll, wait, die, end = b"\x02\0\x08", b"\x03", b"\x04\xff", b"\x06", b"\x07\x77"
+    write("lane", "worker-answers", bytes([four]) + (submit + b"\x01" + entry(0) + poll) * 3 + die + submit + end + poll)
+    write("lane", "worker-wild", bytes([four]) + b"".join(
+        submit + b"\x01" + entry(31, length=l, code=c, slot=s) + poll
+        for l, c, s in [(2 ** 32 - 1, 0, 0), (4096, 70, 0), (33, 65535, 1), (0, 0, 65535)]) + wait + poll)
+    write("lane", "worker-dies", bytes([four]) + b"\x02\0\x09\x02\1\x08\x02\2\x08" + wait + die * 6 + poll + submit + poll)
+    write("lane", "header", bytes([128 | four]) + struct.pack("<QIIIIII", 0x454E414C42564441, 1, 0, 1, 4, 4096, 4096) + bytes(32))
+
+
+# ---- http: a byte for the pieces, then what a peer sends ----
+
+def request(method, path, body=None, headers=()):
+    head = ["%s %s HTTP/1.1" % (method, path), "Host: adverb", *headers]
+    if body is not None:
+        head.append("Content-Length: %d" % len(body))
+    return "\r\n".join(head + ["", body or ""]).encode()
+
+
+def http():
+    token = "Adverb-Token: " + "0" * 32
+    upgrade = ["Connection: Upgrade", "Upgrade: adverb-lane/1"]
+    lease = '{"module": "m", "workers": 1, "slots": 4, "in_capacity": 4096, "out_capacity": 65536, "hot_us": "always", "ttl_ms": 1000}'
+    requests = {
+        "get": request("GET", "/healthz") + request("GET", "/v1/status") + request("GET", "/v1/modules") + request("GET", "/v1/leases"),
+        "module": request("GET", "/v1/modules/m") + request("GET", "/v1/modules/1000/m") + request("DELETE", "/v1/modules/1000%2fm"),
+        "remove": request("DELETE", "/v1/modules/m"),
+        "upload": request("PUT", "/v1/modules/m?hot=2&public=1", "x" * 300, ["Expect: 100-continue"]),
+        "chunked": request("PUT", "/v1/modules/m", headers=["Transfer-Encoding: chunked"]) + b"5\r\nhello\r\n0\r\n\r\n",
+        "json-chunked": request("POST", "/v1/leases", headers=["Transfer-Encoding: chunked"]) + b"f\r\n{\"module\": \"m\"}\r\n0\r\n\r\n",
+        "lease": request("POST", "/v1/leases", lease),
+        "lease-at-once": request("POST", "/v1/leases", lease, upgrade) + b"renew\n",
+        "attach": request("POST", "/v1/leases/1/attach", "", [*upgrade, token]) + b"release\n" + b"x" * 300,
+        "renew": request("POST", "/v1/leases/1/renew", '{"ttl_ms": 500}', [token]),
+        "end": request("DELETE", "/v1/leases/1") + request("GET", "/v1/leases/1") + request("GET", "/v1/leases/2"),
+        "deep": request("POST", "/v1/leases", "[" * 20),
+        "bad-json": request("POST", "/v1/leases", '{"module": "m", "module": 1}') + request("POST", "/v1/leases", '{"slots": -1}'),
+        "wrong-type": request("POST", "/v1/leases", '{"module": 7}') + request("POST", "/v1/leases", '{"\u00fc": "\\ud800"}'),
+        "version": request("GET", "/healthz", headers=["Adverb-Protocol: 2"]),
+        "connect": request("CONNECT", "a:1"),
+        "garbage": b"\x16\x03\x01\x02\x00\x01\x00",
+        "path": request("GET", "/%00") + request("GET", "/v1//") + request("GET", "*"),
+        "headers": request("GET", "/healthz", headers=["A: b", "A:", "C: " + "d" * 200, "Connection: close"]),
+    }
+    for name, data in requests.items():
+        write("http", name, b"\0" + data)
+    write("http", "bytes", b"\x01" + requests["lease"] + requests["get"])
+    write("http", "pieces", b"\x07" + requests["renew"] + requests["upload"] + requests["attach"])
+
+
+# ---- elf: small files that stop at each of the checks ----
+
+def elf(e_type=3, machine=62, elf_class=2, data=1, phentsize=56, segments=((1, 0, 64), (2, 64, 48)), dynamic=((5, 0), (0x6FFFFFFB, 1), (0, 0))):
+    table = b"".join(struct.pack("<qQ", tag, value) for tag, value in dynamic)
+    offset = 64 + len(table)
+    ident = b"\x7fELF" + bytes([elf_class, data, 1]) + bytes(9)
+    header = ident + struct.pack("<HHIQQQIHHHHHH", e_type, machine, 1, 0, offset, 0, 0, 64, phentsize, len(segments), 0, 0, 0)
+    programs = b"".join(struct.pack("<IIQQQQQQ", kind, 5, at, 0, 0, size, size, 8) for kind, at, size in segments)
+    return header + table + programs
+
+
+def elf_all():
+    files = {
+        "good": elf(), "pie": elf(dynamic=((0x6FFFFFFB, 0x08000000), (0, 0)), segments=((1, 0, 64), (2, 64, 32))),
+        "interp": elf(segments=((3, 0, 8), (1, 0, 64), (2, 64, 48))), "static": elf(segments=((1, 0, 64),)),
+        "object": elf(e_type=1), "exec": elf(e_type=2), "core": elf(e_type=4), "arm": elf(machine=183), "m32": elf(elf_class=1),
+        "big-endian": elf(data=2), "beyond": elf(segments=((1, 0, 4096),)), "wraps": elf(segments=((2, 2 ** 64 - 8, 16),)),
+        "phentsize": elf(phentsize=32), "cut": elf()[:40], "headers-cut": elf()[:150], "empty": b"", "script": b"#!/bin/sh\n",
+        "archive": b"!<arch>\n", "text": b"hello\n",
+    }
+    for name, data in files.items():
+        write("elf", name, data)
+
+
+if __name__ == "__main__":
+    lane()
+    http()
+    elf_all()
