@@ -24,17 +24,17 @@ def open_lease(node, **fields):
     return answer["lease"]
 
 
-def attach(node, lease_id, token, fds=()):
-    """Returns (code, descriptors, socket)."""
+def ask_for_lanes(node, path, headers="", body=b"", fds=()):
+    """One request that wants an upgrade. Returns (code, descriptors, what came behind the head, socket)."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     s.settimeout(WAIT_S)
     s.connect(node.socket)
-    head = (f"POST /v1/leases/{lease_id}/attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
-            f"Upgrade: adverb-lane/1\r\nAdverb-Token: {token}\r\nContent-Length: 0\r\n\r\n").encode()
+    request = (f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: adverb-lane/1\r\n"
+               f"{headers}Content-Length: {len(body)}\r\n\r\n").encode() + body
     if fds:
-        socket.send_fds(s, [head], list(fds))
+        socket.send_fds(s, [request], list(fds))
     else:
-        s.sendall(head)
+        s.sendall(request)
     data, got = b"", []
     while True:
         piece, ancillary, _, _ = s.recvmsg(65536, socket.CMSG_SPACE(64))
@@ -47,6 +47,12 @@ def attach(node, lease_id, token, fds=()):
         if not piece or got or (b"\r\n\r\n" in data and not data.startswith(b"HTTP/1.1 101")):
             break
     code = int(data.split()[1]) if data else 0
+    return code, got, data.partition(b"\r\n\r\n"), s
+
+
+def attach(node, lease_id, token, fds=()):
+    """Returns (code, descriptors, socket)."""
+    code, got, _, s = ask_for_lanes(node, f"/v1/leases/{lease_id}/attach", f"Adverb-Token: {token}\r\n", fds=fds)
     return code, got, s
 
 
@@ -75,6 +81,34 @@ def attach_hands_over_four_descriptors():
         again.close()
         s.close()
         wait_for("the lease to end with its connection", lambda: not leases(node))
+
+
+def lease_and_lanes_in_one_exchange():
+    with Node() as node:
+        node.deployed("echo")
+        code, fds, (head, _, rest), s = ask_for_lanes(node, "/v1/leases", body=b'{"module": "echo"}')
+        assert code == 101 and len(fds) == 4, (code, fds)
+        size = int(head.lower().split(b"adverb-grant: ")[1].split(b"\r\n")[0])
+        lease = json.loads(rest[:size])["lease"]
+        assert rest[size:] == b"\x01", rest
+        assert [os.fstat(fd).st_size for fd in fds[:3]] == lease["sizes"]
+        assert [entry["id"] for entry in leases(node)] == [lease["id"]]
+        close_all(fds)
+        s.close()
+        wait_for("the lease to end with its connection", lambda: not leases(node))
+        for body, expected in ((b'{"module": "nobody"}', 404), (b"{", 400), (b'{"module": "echo", "slots": 0}', 400)):
+            code, fds, _, s = ask_for_lanes(node, "/v1/leases", body=body)
+            assert code == expected and not fds, (body, code)
+            s.close()
+        assert not leases(node)
+
+
+def another_protocol_is_refused():
+    with Node() as node:
+        node.deployed("echo")
+        code, answer = node.request("POST", "/v1/leases", {"module": "echo"}, {"Upgrade": "websocket"})
+        assert code == 426 and answer["error"]["status"] == "version", (code, answer)
+        assert not leases(node)
 
 
 def a_wrong_token_is_refused():
@@ -359,7 +393,8 @@ def usage_is_kept_over_a_restart():
 
 
 if __name__ == "__main__":
-    run([attach_hands_over_four_descriptors, a_wrong_token_is_refused, another_tenant_sees_nothing,
+    run([attach_hands_over_four_descriptors, lease_and_lanes_in_one_exchange, another_protocol_is_refused,
+         a_wrong_token_is_refused, another_tenant_sees_nothing,
          unattached_it_expires, without_renewal_it_expires, renewal_keeps_it, sigterm_revokes_and_ends,
          sigterm_lets_calls_finish, kill_9_of_the_node_leaves_nothing,
          kill_9_of_the_warden_ends_the_node, a_dead_client_loses_its_lease,
