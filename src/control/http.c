@@ -266,7 +266,7 @@ static void turn_away(int fd)
 {
 	static const char answer[] =
 		"HTTP/1.1 503 Service Unavailable\r\nAdverb-Protocol: 1\r\nConnection: close\r\n"
-		"Content-Type: application/json\r\nContent-Length: 83\r\n\r\n"
+		"Content-Type: application/json\r\nContent-Length: 84\r\n\r\n"
 		"{\"error\": {\"status\": \"no_capacity\", \"message\": \"too many connections to "
 		"this node\"}}";
 	ssize_t ignored = send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);

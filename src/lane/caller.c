@@ -76,11 +76,11 @@ static void fill(struct adv_entry *e, uint32_t slot, uint16_t function, const vo
 		memcpy(e->payload, in, length);
 	e->call_id = call_id;
 	e->length = length;
-	e->time = budget_us;
+	atomic_store_explicit(&e->time, budget_us, memory_order_relaxed);
 	e->code = function;
 	e->slot = (uint16_t)slot;
 	atomic_store_explicit(&e->flags, 0, memory_order_relaxed);
-	e->epoch = epoch;
+	atomic_store_explicit(&e->epoch, epoch, memory_order_relaxed);
 	e->crc = 0;
 }
 
@@ -147,7 +147,7 @@ static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv
 {
 	uint64_t call_id = e->call_id;
 	uint32_t length = e->length;
-	uint32_t time = e->time;
+	uint32_t time = atomic_load_explicit(&e->time, memory_order_relaxed);
 	uint16_t status = e->code;
 	uint16_t slot = e->slot;
 	atomic_signal_fence(memory_order_seq_cst);
@@ -179,7 +179,8 @@ static bool arrived(const struct adv_caller *c)
 		&c->completions[c->completion_seq & (c->geometry->nr_entries - 1)];
 	/* Pairs with the worker's release store of seq. */
 	return atomic_load_explicit(&e->seq, memory_order_acquire) == c->completion_seq &&
-	       e->epoch == adv_generation_epoch(c->generation);
+	       atomic_load_explicit(&e->epoch, memory_order_relaxed) ==
+		       adv_generation_epoch(c->generation);
 }
 
 /* Bounded: a worker that publishes garbage without end must not hold its caller. */
@@ -332,7 +333,8 @@ bool adv_caller_fail(struct adv_caller *c, enum adv_status status, struct adv_re
 bool adv_caller_sleep(struct adv_caller *c)
 {
 	/* Pairs with the worker's store of a completion's seq, its fence, and its load of this state. */
-	atomic_exchange_explicit(&c->caller_line->state, ADV_SIDE_SLEEPING, memory_order_seq_cst);
+	atomic_store_explicit(&c->caller_line->state, ADV_SIDE_SLEEPING, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
 	if (!adv_caller_ready(c))
 		return true;
 	adv_caller_awake(c);

@@ -55,7 +55,7 @@ struct adv_result {
 	uint32_t length;		 /* of the output; at most the capacity */
 	uint32_t execution_ns;		 /* saturating */
 	uint8_t payload[ADV_INLINE_MAX]; /* the output when length <= ADV_INLINE_MAX */
-	bool slot_held; /* true: the slot is still the worker's (the caller gave up); it comes free by a later adv_caller_freed() */
+	bool slot_held; /* true: the slot is still the worker's (the caller gave up); see adv_caller_slot_free() */
 };
 
 /* The mappings are those of the whole memfds. Reads the current generation. */

@@ -29,7 +29,7 @@
  * Epochs. The node line's `generation` is (epoch << 32) | base: the worker of that epoch, and the caller while it speaks to it,
  * both count from `base`, for requests and for completions. When a worker has died the node, after it has reaped the
  * process, (1) writes a death record for that epoch, (2) picks a base that no entry in the request ring can be mistaken for
- * (above the highest sequence number in the ring by 2 N + 1, modulo 2^32), (3) stores the new generation with release,
+ * (above the highest sequence number in the ring, and above the old base, by 2 N + 1, modulo 2^32), (3) stores the new generation with release,
  * then wakes the caller. The replacement worker is told epoch and base when it starts, which may be later: calls may be
  * published at once. A reader accepts an entry when seq and epoch are both as expected. Since a sequence number is not used
  * twice for an entry within 2^31 publications, an entry of an old epoch is never mistaken, not even half-written.
@@ -39,7 +39,7 @@
  * and is dead, and the entries of an old epoch are never run. When the death record is gone (more than
  * ADV_DEATH_RECORDS deaths since), the oldest ends as ADV_WORKER_LOST. It then counts from the new base.
  * A call that is published while the generation changes carries the old epoch and is dropped by the new worker; the
- * caller re-reads the generation after publishing, and before it sleeps.
+ * caller reads the generation again with each poll that finds nothing, and before it sleeps.
  *
  * Sleeping. `state` words live in the caller line and in the worker line. A side that has spun for its hot window stores
  * SLEEPING, issues a full fence, checks once more for what it waits for, and sleeps: a worker by FUTEX_WAIT (shared) on the
@@ -75,17 +75,19 @@
 
 /*
  * One request or completion. A payload of at most ADV_INLINE_MAX bytes always travels in `payload`, a larger one in the slot.
- * Pairs: seq release (publisher) with seq acquire (reader); flags relaxed both (any order is right).
+ * Pairs: seq release (publisher) with seq acquire (reader). flags, time and epoch are relaxed: the node looks at entries
+ * that it does not own, and at flags the worker looks while the caller may change them.
  */
 struct adv_entry {
 	uint8_t payload[ADV_INLINE_MAX]; /* input or output of up to 32 bytes */
 	uint64_t call_id;		 /* never reused */
 	uint32_t length;		 /* bytes of input or output */
-	uint32_t time; /* request: budget in µs, 0 none; completion: execution in ns, saturating */
+	_Atomic uint32_t
+		time;  /* request: budget in µs, 0 none; completion: execution in ns, saturating */
 	uint16_t code; /* request: function; completion: enum adv_status */
 	uint16_t slot;
 	_Atomic uint16_t flags;
-	uint16_t epoch;
+	_Atomic uint16_t epoch;
 	uint32_t crc; /* CRC-32C of all but itself on verbs lanes; 0 on shared memory */
 	_Atomic uint32_t seq;
 } __attribute__((aligned(ADV_ENTRY_SIZE)));

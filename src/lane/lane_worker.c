@@ -56,7 +56,7 @@ static bool arrived(const struct adv_worker_lane *w)
 {
 	const struct adv_entry *e = next_request(w);
 	return atomic_load_explicit(&e->seq, memory_order_acquire) == w->request_seq &&
-	       e->epoch == w->epoch;
+	       atomic_load_explicit(&e->epoch, memory_order_relaxed) == w->epoch;
 }
 
 /* ---- completions ---- */
@@ -69,11 +69,13 @@ static void publish(struct adv_worker_lane *w, const struct adv_work *work, enum
 		memcpy(e->payload, work->out, length);
 	e->call_id = work->call_id;
 	e->length = length;
-	e->time = execution_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)execution_ns;
+	atomic_store_explicit(&e->time,
+			      execution_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)execution_ns,
+			      memory_order_relaxed);
 	e->code = (uint16_t)status;
 	e->slot = work->slot;
 	atomic_store_explicit(&e->flags, 0, memory_order_relaxed);
-	e->epoch = w->epoch;
+	atomic_store_explicit(&e->epoch, w->epoch, memory_order_relaxed);
 	e->crc = 0;
 	atomic_store_explicit(&e->seq, w->completion_seq, memory_order_release);
 	adv_prefetch_ahead(w->completions, w->completion_seq, w->mask);
@@ -158,7 +160,7 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 	memcpy(work->small, e->payload, ADV_INLINE_MAX);
 	work->call_id = e->call_id;
 	work->length = e->length;
-	work->budget_us = e->time;
+	work->budget_us = atomic_load_explicit(&e->time, memory_order_relaxed);
 	work->function = e->code;
 	work->slot = e->slot;
 	/* What was read is not read again: the caller may be changing it now. */

@@ -53,8 +53,14 @@ int adv_supervisor_death(struct adv_supervisor *s, enum adv_status status, uint3
 	memcpy(&packed, &record, sizeof(packed));
 	atomic_store_explicit(&s->node_line->deaths[epoch % ADV_DEATH_RECORDS], packed,
 			      memory_order_relaxed);
-	/* A caller that has not heard of the death publishes at most N more: the new base lies beyond them. */
-	uint32_t base = highest(s->requests, n) + 2 * n + 1;
+	/*
+	 * A caller that has not heard of the death publishes at most N more: the new base lies beyond them. It also lies beyond the
+	 * old one where nothing was published since: a number must not come back under a new epoch while its entry is being written.
+	 */
+	uint32_t most = highest(s->requests, n), before = adv_generation_base(s->generation) - 1;
+	if ((int32_t)(before - most) > 0)
+		most = before;
+	uint32_t base = most + 2 * n + 1;
 	s->generation = adv_generation((uint16_t)(epoch + 1), base);
 	s->watched = 0;
 	/* The next worker says RUNNING itself: adv_supervisor_served() tells whether it ever did. */
@@ -83,7 +89,13 @@ static uint64_t budget_ns(const struct adv_supervisor *s, uint64_t running)
 	const struct adv_entry *e = &s->requests[seq & (s->geometry->nr_entries - 1)];
 	if (atomic_load_explicit(&e->seq, memory_order_acquire) != seq)
 		return 0;
-	return e->time * ADV_US;
+	uint32_t budget_us = atomic_load_explicit(&e->time, memory_order_relaxed);
+	/* Still that request, still that call: a finished call is not judged by its successor's budget. */
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&e->seq, memory_order_relaxed) != seq ||
+	    atomic_load_explicit(&s->progress->running, memory_order_relaxed) != running)
+		return 0;
+	return budget_us * ADV_US;
 }
 
 bool adv_supervisor_overdue(struct adv_supervisor *s, uint64_t now_ns, uint64_t *next_ns)
@@ -148,8 +160,8 @@ static uint32_t reached(const struct adv_supervisor *s, const struct adv_entry *
 	uint32_t most = 0;
 	for (uint32_t i = 0; i < s->geometry->nr_entries; i++) {
 		uint32_t ahead = atomic_load_explicit(&ring[i].seq, memory_order_acquire) - before;
-		if (ring[i].epoch == adv_generation_epoch(s->generation) &&
-		    (int32_t)ahead > (int32_t)most)
+		uint16_t epoch = atomic_load_explicit(&ring[i].epoch, memory_order_relaxed);
+		if (epoch == adv_generation_epoch(s->generation) && (int32_t)ahead > (int32_t)most)
 			most = ahead;
 	}
 	return before + most;

@@ -108,6 +108,8 @@ static void process(struct conn *c)
 	    !upgraded_feed(c, c->in + c->in_taken, c->in_fill - c->in_taken))
 		conn_close(c);
 	FUZZ_CHECK(c->in_taken <= c->in_fill);
+	FUZZ_CHECK(c->request.memfd >= 0 || c->request.body == NULL ||
+		   c->request.body_size <= ADV_HTTP_BODY_BYTES_MAX);
 }
 
 static void received(struct conn *c, struct fuzz_input *in, size_t size)

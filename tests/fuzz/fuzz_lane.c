@@ -141,6 +141,9 @@ static void serve(struct fuzz *f)
 	uint32_t length = fuzz_u8(&f->in);
 	adv_worker_complete(&f->worker, &work, (enum adv_status)(all & 1),
 			    length == 255 ? UINT32_MAX : length);
+	const struct adv_entry *done =
+		entry_of(f->cpl + adv_geometry_cpl(&f->g, 0), f->worker.completion_seq - 1, &f->g);
+	FUZZ_CHECK(done->length <= f->g.out_capacity && done->call_id == work.call_id);
 }
 
 static void hostile_caller(struct fuzz *f, uint8_t operation)
@@ -194,6 +197,10 @@ static void ended(struct fuzz *f, const struct adv_result *r)
 	FUZZ_CHECK(r->slot < f->g.nr_slots);
 	FUZZ_CHECK(r->call_id != 0 && f->open[r->slot] == r->call_id);
 	FUZZ_CHECK(r->user_data == ~r->call_id);
+	/* The call was ended by a completion: by one that names it. */
+	const struct adv_entry *e =
+		entry_of(f->cpl + adv_geometry_cpl(&f->g, 0), f->caller.completion_seq - 1, &f->g);
+	FUZZ_CHECK(r->status != ADV_OK || e->call_id == r->call_id);
 	FUZZ_CHECK(r->status < ADV_NO_NODE || r->status == ADV_CLOSED);
 	FUZZ_CHECK(r->length <= f->g.out_capacity);
 	FUZZ_CHECK(r->slot_held || adv_caller_slot_free(&f->caller, r->slot));

@@ -71,8 +71,16 @@ def http():
         "version": request("GET", "/healthz", headers=["Adverb-Protocol: 2"]),
         "connect": request("CONNECT", "a:1"),
         "garbage": b"\x16\x03\x01\x02\x00\x01\x00",
-        "path": request("GET", "/%00") + request("GET", "/v1//") + request("GET", "*"),
+        "path": request("GET", "/%00"), "half-escape": request("GET", "/%zf"), "cut-escape": request("GET", "/v1/status%a"),
+        "slashes": request("GET", "/v1/modules/a/b/c/d") + request("GET", "/v1//") + request("GET", "*"),
         "headers": request("GET", "/healthz", headers=["A: b", "A:", "C: " + "d" * 200, "Connection: close"]),
+        "many-headers": request("GET", "/healthz", headers=["A: b"] * 70),
+        "long-head": request("GET", "/healthz", headers=["A: " + "b" * 17000]),
+        "long-query": request("PUT", "/v1/modules/m?hot=1&public=%s" % ("x" * 1100), "x") + request("PUT", "/v1/modules/m?hot=%20", "x"),
+        "long-body": request("POST", "/v1/leases", headers=["Transfer-Encoding: chunked"]) + b"14008\r\n" + b" " * 0x14008 + b"\r\n0\r\n\r\n",
+        "announced": request("POST", "/v1/leases", headers=["Content-Length: 65537"]) + b"{",
+        "too-large": request("PUT", "/v1/modules/m?public=1", headers=["Content-Length: 4097"]) + b"x",
+        "line": request("POST", "/v1/leases/1/attach", "", [*upgrade, token]) + b"y" * 254 + b"\n" + b"z" * 255 + b"\n" + b"x" * 256 + b"\n",
     }
     for name, data in requests.items():
         write("http", name, b"\0" + data)
@@ -97,7 +105,7 @@ def elf_all():
         "interp": elf(segments=((3, 0, 8), (1, 0, 64), (2, 64, 48))), "static": elf(segments=((1, 0, 64),)),
         "object": elf(e_type=1), "exec": elf(e_type=2), "core": elf(e_type=4), "arm": elf(machine=183), "m32": elf(elf_class=1),
         "big-endian": elf(data=2), "beyond": elf(segments=((1, 0, 4096),)), "wraps": elf(segments=((2, 2 ** 64 - 8, 16),)),
-        "phentsize": elf(phentsize=32), "cut": elf()[:40], "headers-cut": elf()[:150], "empty": b"", "script": b"#!/bin/sh\n",
+        "runs-out": elf(segments=((1, 0, 64), (2, 208, 4096))), "phentsize": elf(phentsize=32), "cut": elf()[:40], "headers-cut": elf()[:150], "empty": b"", "script": b"#!/bin/sh\n",
         "archive": b"!<arch>\n", "text": b"hello\n",
     }
     for name, data in files.items():
