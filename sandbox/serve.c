@@ -36,12 +36,11 @@ static int check_file(const struct adv_geometry *g, enum adv_lane_file file, int
 		return adv_failure_set(failure, EPROTO, NULL,
 				       "the lane's memory %s is too small or not a file",
 				       names[file]);
-	void *page = mmap(NULL, ADV_PAGE, PROT_READ, MAP_SHARED, fd, 0);
-	if (page == MAP_FAILED)
-		return adv_failure_set(failure, errno, NULL, "could not map the lane's %s",
+	struct adv_lane_header header;
+	if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header))
+		return adv_failure_set(failure, errno, NULL, "could not read the lane's %s",
 				       names[file]);
-	int rc = adv_lane_header_check(page, g, file);
-	munmap(page, ADV_PAGE);
+	int rc = adv_lane_header_check(&header, g, file);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL,
 				       "the lane's header of %s does not match the order",

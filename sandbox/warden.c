@@ -113,6 +113,26 @@ struct received {
 	unsigned nr_fds;
 };
 
+/*
+ * A worker spins. Where its core is shared, whoever wakes there must not wait for the end of its time slice: with a long slice
+ * the scheduler (EEVDF, Linux 6.12) lets every other task with the usual one go first, and shares stay fair. Before
+ * that it changes nothing, and what fails only costs latency.
+ */
+static void yield_to_others(pid_t pid)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr;
+	if (syscall(SYS_sched_getattr, pid, &attr, sizeof(attr), 0) < 0)
+		return;
+	attr.runtime = WORKER_SLICE_NS;
+	(void)syscall(SYS_sched_setattr, pid, &attr, 0);
+}
+
 static void build(const struct received *r)
 {
 	uint32_t id = r->request.id;
@@ -135,6 +155,7 @@ static void build(const struct received *r)
 		return;
 	}
 	boxes[id] = (struct box){.pid = built.pid, .socket = built.socket, .used = true};
+	yield_to_others(built.pid);
 	const struct adv_warden_event event = {
 		.type = ADV_EVENT_BUILT,
 		.id = id,
@@ -191,26 +212,6 @@ static int pin(pid_t pid, int cpu)
 	return sched_setaffinity(pid, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
-/*
- * A worker spins. Where its core is shared, whoever wakes there must not wait for the end of its time slice: with a long slice
- * the scheduler (EEVDF, Linux 6.12) lets every other task with the usual one go first, and shares stay fair. Before
- * that it changes nothing, and what fails only costs latency.
- */
-static void yield_to_others(pid_t pid)
-{
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-	} attr;
-	if (syscall(SYS_sched_getattr, pid, &attr, sizeof(attr), 0) < 0)
-		return;
-	attr.runtime = WORKER_SLICE_NS;
-	(void)syscall(SYS_sched_setattr, pid, &attr, 0);
-}
-
 static int forward(const struct box *b, const struct received *r)
 {
 	union {
@@ -256,7 +257,6 @@ static void order(const struct received *r)
 		refuse(id, EINVAL, "an order for sandbox %u that makes no sense", id);
 		return;
 	}
-	yield_to_others(b->pid);
 	int rc = pin(b->pid, r->request.cpu);
 	if (rc < 0 && rc != -ESRCH) {
 		refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, r->request.cpu);

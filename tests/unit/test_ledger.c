@@ -1,0 +1,145 @@
+/* test_ledger.c - bills: sums by tenant and module, saturation, what is dirty, and what is restored. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "allocator/ledger.h"
+
+static struct adv_ledger *ledger;
+
+static void setup(void)
+{
+	cr_assert_eq(adv_ledger_create(&ledger), 0);
+}
+
+static void teardown(void)
+{
+	adv_ledger_destroy(ledger);
+}
+
+TestSuite(ledger, .init = setup, .fini = teardown);
+
+static struct adv_ledger_line line(uint32_t tenant, const char *module, uint64_t n)
+{
+	struct adv_ledger_line l = {.tenant = tenant,
+				    .leases = n,
+				    .allocated_core_us = 2 * n,
+				    .allocated_mib_ms = 3 * n,
+				    .executed_us = 4 * n,
+				    .polled_us = 5 * n,
+				    .cpu_us = 6 * n,
+				    .calls = 7 * n,
+				    .failures = 8 * n,
+				    .bytes = 9 * n};
+	snprintf(l.module, sizeof(l.module), "%s", module);
+	return l;
+}
+
+static void add(uint32_t tenant, const char *module, uint64_t n)
+{
+	const struct adv_ledger_line l = line(tenant, module, n);
+	cr_assert_eq(adv_ledger_add(ledger, &l), 0);
+}
+
+static void holds(const struct adv_ledger_line *found, uint32_t tenant, const char *module,
+		  uint64_t n)
+{
+	const struct adv_ledger_line l = line(tenant, module, n);
+	cr_assert_not_null(found);
+	cr_assert_str_eq(found->module, l.module);
+	cr_assert_arr_eq(found, &l, sizeof(l));
+}
+
+Test(ledger, empty)
+{
+	struct adv_ledger_line l;
+	cr_assert_null(adv_ledger_at(ledger, 0));
+	cr_assert_eq(adv_ledger_take_dirty(ledger, &l, 1), 0);
+	adv_ledger_destroy(NULL);
+}
+
+Test(ledger, sums_by_tenant_and_module)
+{
+	add(1, "1/a", 1);
+	add(1, "1/b", 10);
+	add(2, "1/a", 100);
+	add(1, "1/a", 1000);
+	holds(adv_ledger_at(ledger, 0), 1, "1/a", 1001);
+	holds(adv_ledger_at(ledger, 1), 1, "1/b", 10);
+	holds(adv_ledger_at(ledger, 2), 2, "1/a", 100);
+	cr_assert_null(adv_ledger_at(ledger, 3));
+}
+
+Test(ledger, saturates)
+{
+	struct adv_ledger_line l = {.tenant = 1, .module = "1/a", .calls = UINT64_MAX, .bytes = 5};
+	cr_assert_eq(adv_ledger_add(ledger, &l), 0);
+	cr_assert_eq(adv_ledger_add(ledger, &l), 0);
+	cr_assert_eq(adv_ledger_at(ledger, 0)->calls, UINT64_MAX);
+	cr_assert_eq(adv_ledger_at(ledger, 0)->bytes, 10);
+	cr_assert_eq(adv_ledger_at(ledger, 0)->executed_us, 0);
+}
+
+Test(ledger, product)
+{
+	cr_assert_eq(adv_ledger_product(0, UINT64_MAX), 0);
+	cr_assert_eq(adv_ledger_product(6, 7), 42);
+	cr_assert_eq(adv_ledger_product(UINT64_MAX, 1), UINT64_MAX);
+	cr_assert_eq(adv_ledger_product(UINT64_C(1) << 32, UINT64_C(1) << 31), UINT64_C(1) << 63);
+	cr_assert_eq(adv_ledger_product(UINT64_C(1) << 32, UINT64_C(1) << 32), UINT64_MAX);
+	cr_assert_eq(adv_ledger_product(UINT64_MAX, UINT64_MAX), UINT64_MAX);
+}
+
+Test(ledger, dirty_lines_are_taken_once)
+{
+	struct adv_ledger_line lines[4];
+	add(1, "1/a", 1);
+	add(1, "1/b", 2);
+	cr_assert_eq(adv_ledger_take_dirty(ledger, lines, 4), 2);
+	holds(&lines[0], 1, "1/a", 1);
+	holds(&lines[1], 1, "1/b", 2);
+	cr_assert_eq(adv_ledger_take_dirty(ledger, lines, 4), 0);
+	add(1, "1/b", 3);
+	cr_assert_eq(adv_ledger_take_dirty(ledger, lines, 4), 1);
+	holds(&lines[0], 1, "1/b", 5); /* the absolute total */
+}
+
+Test(ledger, dirty_lines_in_pieces)
+{
+	struct adv_ledger_line l;
+	for (uint32_t i = 0; i < 10; i++)
+		add(i, "0/m", i + 1);
+	cr_assert_eq(adv_ledger_take_dirty(ledger, &l, 0), 0);
+	for (uint32_t i = 0; i < 10; i++) {
+		cr_assert_eq(adv_ledger_take_dirty(ledger, &l, 1), 1);
+		holds(&l, i, "0/m", i + 1);
+	}
+	cr_assert_eq(adv_ledger_take_dirty(ledger, &l, 1), 0);
+}
+
+Test(ledger, restored_lines_are_clean_and_go_on)
+{
+	struct adv_ledger_line taken;
+	const struct adv_ledger_line stored = line(7, "7/m", 50);
+	cr_assert_eq(adv_ledger_restore(ledger, &stored), 0);
+	holds(adv_ledger_at(ledger, 0), 7, "7/m", 50);
+	cr_assert_eq(adv_ledger_take_dirty(ledger, &taken, 1), 0);
+	add(7, "7/m", 1);
+	cr_assert_eq(adv_ledger_take_dirty(ledger, &taken, 1), 1);
+	holds(&taken, 7, "7/m", 51);
+}
+
+/* Beyond what the table starts with; the longest name a module and its owner can have. */
+Test(ledger, many_lines)
+{
+	char name[2 * ADV_NAME_MAX];
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	for (uint32_t i = 0; i < 1000; i++)
+		add(i, name, i);
+	for (uint32_t i = 0; i < 1000; i++)
+		add(i, name, 1);
+	for (uint32_t i = 0; i < 1000; i++)
+		holds(adv_ledger_at(ledger, i), i, name, i + 1);
+	cr_assert_null(adv_ledger_at(ledger, 1000));
+}
