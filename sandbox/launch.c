@@ -21,6 +21,7 @@
 #include "sandbox/failure.h"
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/signals.h"
 
 #define HELLO_MS      10000
 #define STOP_MS	      2000
@@ -59,16 +60,6 @@ static int make_program(void)
 	return adv_fd_steal(&fd);
 }
 
-static void reset_signals(void)
-{
-	const struct sigaction action = {.sa_handler = SIG_DFL};
-	sigset_t none;
-	for (int number = 1; number < NSIG; number++)
-		sigaction(number, &action, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /*
  * Nothing of the node's goes on into the warden but standard error and the socket: no signal state, environment or
  * descriptor. The stack's limit decides where the kernel puts its mappings, so that it is set before exec.
@@ -76,7 +67,7 @@ static void reset_signals(void)
 static int become_warden(int socket, const char *config_file, struct adv_failure *failure)
 {
 	struct rlimit stack;
-	reset_signals();
+	adv_signals_reset();
 	setsid(); /* a terminal's ^C is for the node */
 	if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_max >= ADV_SANDBOX_STACK_BYTES) {
 		stack.rlim_cur = ADV_SANDBOX_STACK_BYTES;

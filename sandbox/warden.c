@@ -25,6 +25,7 @@
 #include "sandbox/warden.h"
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/passing.h"
 
 #define REQUESTS_PER_ROUND 64
 #define WORKER_SLICE_NS	   (100 * ADV_MS) /* the longest there is */
@@ -47,25 +48,9 @@ static struct box *boxes; /* ADV_SANDBOXES_MAX; not in the memory that sandboxes
 /* The node always reads. When it is gone there is nobody to tell, and the main loop sees it. */
 static int tell(const struct adv_warden_event *event, const int *fds, unsigned nr_fds)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * 2)];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {.iov_base = (void *)event, .iov_len = sizeof(*event)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (nr_fds > 0) {
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
-	}
 	ssize_t n;
 	do
-		n = sendmsg(ADV_FD_NODE, &msg, MSG_NOSIGNAL);
+		n = adv_send_fds(ADV_FD_NODE, event, sizeof(*event), fds, nr_fds, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
@@ -214,25 +199,9 @@ static int pin(pid_t pid, int cpu)
 
 static int forward(const struct box *b, const struct received *r)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * ADV_ORDER_FDS_MAX)];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {.iov_base = (void *)&r->request.order,
-			    .iov_len = sizeof(r->request.order)};
-	memset(&control, 0, sizeof(control));
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = CMSG_SPACE(sizeof(int) * r->nr_fds),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int) * r->nr_fds);
-	memcpy(CMSG_DATA(c), r->fds, sizeof(int) * r->nr_fds);
-	return sendmsg(b->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	ssize_t n = adv_send_fds(b->socket, &r->request.order, sizeof(r->request.order), r->fds,
+				 r->nr_fds, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 ? -errno : 0;
 }
 
 static bool order_ok(const struct received *r)
@@ -306,16 +275,6 @@ static void obey(const struct received *r)
 		kill_box(id);
 }
 
-static void collect_fds(struct msghdr *msg, struct received *r)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	r->nr_fds = 0;
-	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-		return;
-	r->nr_fds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-	memcpy(r->fds, CMSG_DATA(c), r->nr_fds * sizeof(int));
-}
-
 /* Takes one request. 1: there may be more, 0: none, -EPIPE: the node has gone away. */
 static int take_request(void)
 {
@@ -334,7 +293,7 @@ static int take_request(void)
 		return errno == EINTR;
 	if (n <= 0)
 		return -EPIPE;
-	collect_fds(&msg, &r);
+	r.nr_fds = adv_received_fds(&msg, r.fds, ADV_ORDER_FDS_MAX);
 	if (n != sizeof(r.request) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		refuse(UINT32_MAX, EPROTO, "a request of %zd bytes", n);
 	else

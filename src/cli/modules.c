@@ -123,7 +123,9 @@ static void print_module(const json_t *answer)
 	print_functions(m);
 }
 
-int cli_describe(int argc, char **argv, const struct cli_command *self)
+/* A command whose only argument is a module's name. */
+static int about_module(int argc, char **argv, const struct cli_command *self, const char *method,
+			void (*print)(const json_t *answer))
 {
 	struct cli_common common = {0};
 	const struct cli_option options[] = {{0}};
@@ -132,7 +134,12 @@ int cli_describe(int argc, char **argv, const struct cli_command *self)
 	if (n < 0)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
 	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
-	return cli_ask_and_print(&common, "GET", path, print_module);
+	return cli_ask_and_print(&common, method, path, print);
+}
+
+int cli_describe(int argc, char **argv, const struct cli_command *self)
+{
+	return about_module(argc, argv, self, "GET", print_module);
 }
 
 static void print_removed(const json_t *answer)
@@ -142,12 +149,5 @@ static void print_removed(const json_t *answer)
 
 int cli_remove(int argc, char **argv, const struct cli_command *self)
 {
-	struct cli_common common = {0};
-	const struct cli_option options[] = {{0}};
-	char path[PATH_MAX_BYTES];
-	int n = cli_parse(argc, argv, self, options, &common, 1, 1);
-	if (n < 0)
-		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
-	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
-	return cli_ask_and_print(&common, "DELETE", path, print_removed);
+	return about_module(argc, argv, self, "DELETE", print_removed);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/http_internal.h"
+#include "util/passing.h"
 
 #define container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -182,26 +183,6 @@ static bool send_all(int fd, const void *data, size_t size)
 	return send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
 }
 
-static bool send_fds(int fd, const int *fds, unsigned nr_fds)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * 16)];
-		struct cmsghdr align;
-	} control = {{0}};
-	char byte = 1;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds)};
-	struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
-	m->cmsg_level = SOL_SOCKET;
-	m->cmsg_type = SCM_RIGHTS;
-	m->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
-	memcpy(CMSG_DATA(m), fds, sizeof(int) * nr_fds);
-	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
-}
-
 /* Head and grant in one piece. False: there is no memory for it, or no room in the socket. */
 static bool send_upgrade(int fd, const struct adv_http_upgrade *u)
 {
@@ -225,7 +206,8 @@ struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *r,
 {
 	struct conn *c = r->conn;
 	r->answered = true;
-	if (!send_upgrade(c->fd, u) || !send_fds(c->fd, u->fds, u->nr_fds)) {
+	if (!send_upgrade(c->fd, u) ||
+	    adv_send_fds(c->fd, "\001", 1, u->fds, u->nr_fds, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) {
 		conn_close(c);
 		return NULL;
 	}

@@ -11,6 +11,7 @@
 #include "util/clock.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "util/passing.h"
 
 /* Refill only when requests have had the machine for so long: builds must not compete with the claim that caused them. */
 #define REFILL_DELAY_NS (2 * ADV_MS)
@@ -71,23 +72,9 @@ struct adv_sandboxes {
 static int send_request(struct adv_sandboxes *s, const struct adv_warden_request *request,
 			const int *fds, unsigned nr_fds)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * ADV_ORDER_FDS_MAX)];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (nr_fds > 0) {
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
-	}
-	return sendmsg(s->warden->socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	ssize_t n = adv_send_fds(s->warden->socket, request, sizeof(*request), fds, nr_fds,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n < 0 ? -errno : 0;
 }
 
 static void pending_free(struct pending *p)
@@ -455,12 +442,7 @@ static bool read_event(struct adv_sandboxes *s)
 		return false;
 	}
 	int fds[2] = {-1, -1};
-	unsigned nr_fds = 0;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		nr_fds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(fds, CMSG_DATA(c), nr_fds * sizeof(int));
-	}
+	unsigned nr_fds = adv_received_fds(&msg, fds, 2);
 	take_event(s, &event, fds, nr_fds);
 	adv_fd_close(&fds[0]);
 	adv_fd_close(&fds[1]);

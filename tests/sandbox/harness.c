@@ -16,6 +16,7 @@
 
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/passing.h"
 
 #define MODULES_MAX  32
 #define TEST_MEMORY  (64 * ADV_MIB)
@@ -102,23 +103,7 @@ static void __attribute__((noreturn)) bail(const char *what)
 void warden_send(struct adv_warden *warden, const void *record, size_t size, const int *fds,
 		 unsigned nr_fds)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * 16)];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {.iov_base = (void *)record, .iov_len = size};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	memset(&control, 0, sizeof(control));
-	if (nr_fds > 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
-	}
-	if (sendmsg(warden->socket, &msg, MSG_NOSIGNAL) < 0)
+	if (adv_send_fds(warden->socket, record, size, fds, nr_fds, MSG_NOSIGNAL) < 0)
 		bail("sendmsg to the warden");
 }
 
