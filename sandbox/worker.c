@@ -16,6 +16,7 @@
 #include "sandbox/module.h"
 #include "sandbox/plan.h"
 #include "sandbox/serve.h"
+#include "util/signals.h"
 
 #define FAULT_STACK_BYTES (16 * 1024)
 
@@ -101,17 +102,6 @@ static void catch_faults(void)
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
 	sigaction(SIGABRT, &action, NULL);
-}
-
-/* What the warden had set: its handlers, its ignored signals, its mask. */
-static void reset_signals(void)
-{
-	const struct sigaction action = {.sa_handler = SIG_DFL};
-	sigset_t none;
-	for (int number = 1; number < NSIG; number++)
-		sigaction(number, &action, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /*
@@ -256,7 +246,7 @@ void adv_sandbox_run(const struct adv_cell *cell)
 {
 	struct adv_failure failure;
 	renew_canary();
-	reset_signals();
+	adv_signals_reset(); /* the warden's handlers, ignored signals, mask */
 	if (adv_confine(cell, &failure) < 0)
 		fail(ADV_SYSTEM, &failure, ADV_EXIT_CONFINEMENT);
 	catch_faults();
