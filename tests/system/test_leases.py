@@ -224,6 +224,39 @@ def kill_9_of_the_node_leaves_nothing():
             lease.close()
 
 
+def leases_follow_one_another():
+    """One handle: several at once, one after the other, and its lease outlives it."""
+    with Node() as node:
+        node.deployed("echo")
+        client = Client(node.socket)
+        for _ in range(5):
+            with client.lease("echo") as one, client.lease("echo") as other:
+                assert one.invoke("echo", b"one") == ("ok", b"one")
+                assert other.invoke("echo", b"other") == ("ok", b"other")
+        last = client.lease("echo")
+        client.close()
+        assert last.invoke("echo", b"last") == ("ok", b"last")
+        last.close()
+        wait_for("all leases to end", lambda: not leases(node))
+
+
+def a_forked_child_leases_for_itself():
+    with Node() as node:
+        node.deployed("echo")
+        with Client(node.socket) as client, client.lease("echo") as lease:
+            child = os.fork()
+            if child == 0:
+                try:
+                    with client.lease("echo") as own:
+                        os._exit(0 if own.invoke("echo", b"child") == ("ok", b"child") else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert lease.invoke("echo", b"parent") == ("ok", b"parent")
+            with client.lease("echo") as another:
+                assert another.invoke("echo", b"parent") == ("ok", b"parent")
+
+
 def kill_9_of_the_warden_ends_the_node():
     node = Node()
     with node:
@@ -397,6 +430,7 @@ if __name__ == "__main__":
          a_wrong_token_is_refused, another_tenant_sees_nothing,
          unattached_it_expires, without_renewal_it_expires, renewal_keeps_it, sigterm_revokes_and_ends,
          sigterm_lets_calls_finish, kill_9_of_the_node_leaves_nothing,
+         leases_follow_one_another, a_forked_child_leases_for_itself,
          kill_9_of_the_warden_ends_the_node, a_dead_client_loses_its_lease,
          descriptors_are_refused_and_closed, malformed_requests_are_answered, wishes_are_checked_by_name,
          cores_are_not_oversold_when_forbidden, the_pool_refills, an_empty_pool_still_serves,
