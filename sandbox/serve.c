@@ -48,53 +48,56 @@ static int check_file(const struct adv_geometry *g, enum adv_lane_file file, int
 	return 0;
 }
 
-/* Address space for `nr` areas of `size` bytes with a guard behind each; they are mapped over it. */
-static uint8_t *reserve(uint64_t nr, uint64_t size)
+/*
+ * Address space for everything, by one call: the rings, the inputs and each output, with a guard behind each. They are mapped over it.
+ * Calls cost microseconds in a process that has just been woken, and its caller waits for them.
+ */
+static uint8_t *reserve(const struct adv_geometry *g)
 {
-	void *p = mmap(NULL, nr * (size + GUARD), PROT_NONE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t size = g->req_stride + GUARD + g->cpl_stride + GUARD +
+			(uint64_t)g->nr_slots * g->in_capacity + GUARD +
+			g->nr_slots * ((uint64_t)g->out_capacity + GUARD);
+	void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static int map_area(uint8_t *at, uint64_t size, int prot, int fd, uint64_t offset)
+static int map_area(uint8_t *at, uint64_t size, int prot, int flags, int fd, uint64_t offset)
 {
-	void *p = mmap(at, size, prot, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+	void *p = mmap(at, size, prot, MAP_SHARED | MAP_FIXED | flags, fd, (off_t)offset);
 	return p == MAP_FAILED ? -errno : 0;
 }
 
-static int map_slots(const struct adv_geometry *g, uint32_t number, int fd)
+/* Behind the rings: all inputs, then outputs one by one. */
+static int map_slots(const struct adv_geometry *g, uint32_t number, int fd, uint8_t *at)
 {
 	uint64_t inputs_size = (uint64_t)g->nr_slots * g->in_capacity;
-	uint8_t *inputs = reserve(1, inputs_size);
-	uint8_t *outputs = reserve(g->nr_slots, g->out_capacity);
-	if (inputs == NULL || outputs == NULL)
-		return -ENOMEM;
-	int rc = map_area(inputs, inputs_size, PROT_READ | PROT_WRITE, fd,
+	uint8_t *outputs = at + inputs_size + GUARD;
+	int rc = map_area(at, inputs_size, PROT_READ | PROT_WRITE, 0, fd,
 			  adv_geometry_in(g, number, 0));
 	for (uint32_t slot = 0; slot < g->nr_slots && rc == 0; slot++) {
 		server.outputs[slot] = outputs + slot * ((uint64_t)g->out_capacity + GUARD);
-		rc = map_area(server.outputs[slot], g->out_capacity, PROT_READ | PROT_WRITE, fd,
+		rc = map_area(server.outputs[slot], g->out_capacity, PROT_READ | PROT_WRITE, 0, fd,
 			      adv_geometry_out(g, number, slot));
 	}
-	server.options.inputs = inputs;
+	server.options.inputs = at;
 	server.options.outputs = server.outputs;
 	return rc;
 }
 
-static int map_rings(const struct adv_geometry *g, uint32_t number, const int *fds)
+static int map_lane(const struct adv_geometry *g, uint32_t number, const int *fds)
 {
-	uint8_t *req = reserve(1, g->req_stride);
-	uint8_t *cpl = reserve(1, g->cpl_stride);
-	if (req == NULL || cpl == NULL)
+	uint8_t *req = reserve(g);
+	if (req == NULL)
 		return -ENOMEM;
-	int rc = map_area(req, g->req_stride, PROT_READ, fds[ADV_LANE_REQ],
+	uint8_t *cpl = req + g->req_stride + GUARD;
+	int rc = map_area(req, g->req_stride, PROT_READ, MAP_POPULATE, fds[ADV_LANE_REQ],
 			  adv_geometry_req(g, number));
 	if (rc == 0)
-		rc = map_area(cpl, g->cpl_stride, PROT_READ | PROT_WRITE, fds[ADV_LANE_CPL],
-			      adv_geometry_cpl(g, number));
+		rc = map_area(cpl, g->cpl_stride, PROT_READ | PROT_WRITE, MAP_POPULATE,
+			      fds[ADV_LANE_CPL], adv_geometry_cpl(g, number));
 	server.options.req = req;
 	server.options.cpl = cpl;
-	return rc;
+	return rc < 0 ? rc : map_slots(g, number, fds[ADV_LANE_SLOTS], cpl + g->cpl_stride + GUARD);
 }
 
 int adv_serve_prepare(const struct adv_sandbox_order *order, const int *fds,
@@ -118,9 +121,7 @@ int adv_serve_prepare(const struct adv_sandbox_order *order, const int *fds,
 	server.options.nr_functions = module->nr_functions;
 	server.options.yield = order->yield != 0;
 	server.options.ticks = *ticks;
-	rc = map_rings(g, order->lane, fds);
-	if (rc == 0)
-		rc = map_slots(g, order->lane, fds[ADV_LANE_SLOTS]);
+	rc = map_lane(g, order->lane, fds);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not map its lane");
 	return 0;

@@ -200,6 +200,9 @@ static void load(const struct adv_sandbox_order *order, int fd)
 		fail(ADV_BAD_MODULE, &failure, ADV_EXIT_CONFINEMENT);
 	}
 	loaded = true;
+	catch_faults(); /* a constructor may have changed them */
+	/* A pipe would be buffered until the end that a worker has not. */
+	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	const struct adv_sandbox_report r = {
 		.type = ADV_REPORT_LOADED,
 		.nr_functions = module.nr_functions,
@@ -227,9 +230,6 @@ serve(const struct adv_sandbox_order *order, const int *fds, const struct adv_pl
 	if (dup3(fds[ADV_LANE_FILES], ADV_SANDBOX_FD_SOCKET, O_CLOEXEC) < 0 ||
 	    syscall(SYS_close_range, ADV_SANDBOX_FD_SOCKET + 1, ~0U, 0) < 0)
 		_exit(ADV_EXIT_LANE);
-	setvbuf(stdout, NULL, _IOLBF,
-		BUFSIZ); /* a pipe would be buffered until the end that a worker has not */
-	catch_faults();	 /* a constructor may have changed them */
 	adv_serve(ADV_SANDBOX_FD_SOCKET);
 }
 
