@@ -84,6 +84,11 @@ ADV_API void adv_control_reply_free(struct adv_control_reply *reply);
 #define ADV_DEPLOY_HOT(n) (((uint32_t)(n) + 1) << 8) /* keep n (0 to 64) sandboxes with it loaded */
 ADV_API enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *file,
 				   uint32_t flags);
+
+/* The same; the tenants (uids, at most 16) that are listed may lease it too, as owner/name. */
+ADV_API enum adv_status adv_deploy_for(struct adv_node *node, const char *name, const char *file,
+				       uint32_t flags, const uint32_t *tenants,
+				       uint32_t nr_tenants);
 ADV_API enum adv_status adv_remove(struct adv_node *node, const char *name);
 
 /* ---- leases ---- */

@@ -1,4 +1,5 @@
 /* modules.c - adverb deploy, list, describe, remove. Main thread. */
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,8 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "util/fd.h"
+#include "util/limits.h"
 #include "util/parse.h"
 
 #define PATH_MAX_BYTES 512
@@ -21,13 +24,36 @@ static void print_functions(const json_t *module)
 	}
 }
 
+/* "alice,1002": names or uids. */
+static int parse_tenants(char *list, uint32_t *tenants, uint32_t *nr)
+{
+	for (char *name; (name = strsep(&list, ",")) != NULL; (*nr)++) {
+		uint64_t uid;
+		const struct passwd *user = getpwnam(name);
+		if (*nr == ADV_MODULE_TENANTS_MAX)
+			return cli_error("deploy: --tenants lists at most %d: make it --public",
+					 ADV_MODULE_TENANTS_MAX);
+		if (user != NULL)
+			uid = user->pw_uid;
+		else if (adv_parse_u64(name, &uid) < 0 || uid >= UINT32_MAX)
+			return cli_error("deploy: --tenants: \"%.80s\" is no user of this machine",
+					 name);
+		tenants[*nr] = (uint32_t)uid;
+	}
+	return EXIT_SUCCESS;
+}
+
 int cli_deploy(int argc, char **argv, const struct cli_command *self)
 {
 	struct cli_common common = {0};
 	bool is_public = false;
+	const char *list = NULL;
+	uint32_t tenants[ADV_MODULE_TENANTS_MAX], nr_tenants = 0;
 	uint64_t hot = UINT64_MAX;
 	const struct cli_option options[] = {
 		{"public", NULL, CLI_FLAG, &is_public, "every tenant may lease it"},
+		{"tenants", "LIST", CLI_TEXT, &list,
+		 "these users may lease it too, like alice,1002"},
 		{"hot", "N", CLI_SIZE, &hot, "keep N sandboxes with it loaded"},
 		{0},
 	};
@@ -37,6 +63,9 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
 	if (hot != UINT64_MAX && hot > 64)
 		return cli_error("deploy: --hot must be at most 64");
+	ADV_CLEANUP_FREE char *names = list != NULL ? strdup(list) : NULL;
+	if (names != NULL && parse_tenants(names, tenants, &nr_tenants) != EXIT_SUCCESS)
+		return EXIT_FAILURE;
 	if (access(argv[1], R_OK) < 0)
 		return cli_error("cannot read %s: %m", argv[1]);
 	if (cli_connect(&common, &node) != EXIT_SUCCESS)
@@ -48,7 +77,7 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 	char path[PATH_MAX_BYTES];
 	json_t *answer = NULL;
 	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
-	if (adv_deploy(node, argv[0], argv[1], flags) != ADV_OK)
+	if (adv_deploy_for(node, argv[0], argv[1], flags, tenants, nr_tenants) != ADV_OK)
 		rc = cli_error("%s", adv_error());
 	else
 		answer = cli_ask(node, "GET", path);
@@ -104,6 +133,8 @@ static void print_module(const json_t *answer)
 {
 	const json_t *m = json_object_get(answer, "module");
 	const json_t *hot = json_object_get(m, "hot");
+	const json_t *tenant;
+	size_t i;
 	char size[32], when[32] = "";
 	time_t at = (time_t)cli_number(m, "deployed_at");
 	struct tm local;
@@ -113,6 +144,11 @@ static void print_module(const json_t *answer)
 	       cli_text(m, "name"), cli_number(m, "owner"), cli_text(m, "digest"),
 	       adv_format_size((uint64_t)cli_number(m, "size"), size, sizeof(size)),
 	       json_is_true(json_object_get(m, "public")) ? "yes" : "no");
+	json_array_foreach (json_object_get(m, "tenants"), i, tenant)
+		printf("%s%lld", i == 0 ? "tenants    uid " : ", ",
+		       (long long)json_integer_value(tenant));
+	if (i > 0)
+		putchar('\n');
 	if (json_is_integer(hot))
 		printf("hot pool   %lld sandboxes\n", (long long)json_integer_value(hot));
 	else

@@ -277,19 +277,40 @@ static enum adv_status ask_about_module(struct adv_node *node, uint64_t timeout_
 	return status;
 }
 
+/* The query of a deploy. False: flags or tenants are not valid. */
+static bool deploy_query(char *query, size_t size, uint32_t flags, const uint32_t *tenants,
+			 uint32_t nr_tenants)
+{
+	uint32_t hot = flags >> 8; /* one more than asked for; 0: not asked for */
+	if ((flags & 0xff & ~ADV_DEPLOY_PUBLIC) != 0 || hot > 65 ||
+	    nr_tenants > ADV_MODULE_TENANTS_MAX || (tenants == NULL && nr_tenants > 0))
+		return false;
+	int n = snprintf(query, size, "?public=%u", flags & ADV_DEPLOY_PUBLIC);
+	if (hot > 0)
+		n += snprintf(query + n, size - (size_t)n, "&hot=%u", hot - 1);
+	for (uint32_t i = 0; i < nr_tenants; i++)
+		n += snprintf(query + n, size - (size_t)n, "%s%u", i == 0 ? "&tenants=" : ",",
+			      tenants[i]);
+	return true;
+}
+
 enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *file,
 			   uint32_t flags)
 {
-	char path[ADV_CLIENT_PATH_MAX], query[32];
+	return adv_deploy_for(node, name, file, flags, NULL, 0);
+}
+
+enum adv_status adv_deploy_for(struct adv_node *node, const char *name, const char *file,
+			       uint32_t flags, const uint32_t *tenants, uint32_t nr_tenants)
+{
+	char path[ADV_CLIENT_PATH_MAX], query[64 + 11 * ADV_MODULE_TENANTS_MAX];
 	struct stat st;
-	uint32_t hot = flags >> 8; /* one more than asked for; 0: not asked for */
-	snprintf(query, sizeof(query), "?public=%u", flags & ADV_DEPLOY_PUBLIC);
-	if (hot > 0)
-		snprintf(query + strlen(query), sizeof(query) - strlen(query), "&hot=%u", hot - 1);
-	if (node == NULL || file == NULL || (flags & 0xff & ~ADV_DEPLOY_PUBLIC) != 0 || hot > 65 ||
+	if (node == NULL || file == NULL ||
+	    !deploy_query(query, sizeof(query), flags, tenants, nr_tenants) ||
 	    !module_path(path, sizeof(path), name, "", query))
-		return adv_client_fail_text(ADV_INVALID,
-					    "adv_deploy: node, name, file or flags is not valid");
+		return adv_client_fail_text(
+			ADV_INVALID,
+			"adv_deploy: node, name, file, flags or tenants are not valid");
 	/* Not to be held up by a FIFO, nor to gain a terminal. */
 	ADV_CLEANUP_FD int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -13,10 +13,13 @@ json_t *adv_module_json(const struct adv_module *m)
 						m->functions[i].name, "description",
 						m->functions[i].description, "described",
 						(int)m->functions[i].described));
-	return json_pack("{s:s, s:I, s:s, s:I, s:b, s:o, s:s, s:b, s:I, s:o}", "name", m->name,
+	json_t *tenants = json_array();
+	for (uint32_t i = 0; i < m->nr_tenants; i++)
+		json_array_append_new(tenants, json_integer(m->tenants[i]));
+	return json_pack("{s:s, s:I, s:s, s:I, s:b, s:o, s:o, s:s, s:b, s:I, s:o}", "name", m->name,
 			 "owner", (json_int_t)m->owner, "digest", m->digest, "size",
-			 (json_int_t)m->size_bytes, "public", (int)m->is_public, "hot",
-			 m->hot < 0 ? json_null() : json_integer(m->hot), "libraries",
+			 (json_int_t)m->size_bytes, "public", (int)m->is_public, "tenants", tenants,
+			 "hot", m->hot < 0 ? json_null() : json_integer(m->hot), "libraries",
 			 m->libraries == ADV_LIBRARIES_EXTENDED ? "extended" : "default",
 			 "poolable", (int)m->poolable, "deployed_at", (json_int_t)m->deployed_at,
 			 "functions", functions);
@@ -40,7 +43,7 @@ static void list(struct adv_control *c, struct adv_http_request *request)
 	json_t *modules = json_array();
 	for (struct adv_module *m = adv_registry_next(c->registry, NULL); m != NULL;
 	     m = adv_registry_next(c->registry, m))
-		if (m->owner == tenant || m->is_public || tenant == 0)
+		if (adv_module_visible(m, tenant))
 			json_array_append_new(modules, adv_module_json(m));
 	adv_http_respond(request, 200, json_pack("{s:o}", "modules", modules));
 }

@@ -30,6 +30,8 @@ struct deploy {
 	uint64_t size_bytes;
 	uint32_t owner;
 	bool is_public;
+	uint32_t nr_tenants;
+	uint32_t tenants[ADV_MODULE_TENANTS_MAX];
 	int hot;
 	int memfd;
 	uint32_t libraries;
@@ -98,6 +100,8 @@ static void store(struct deploy *d)
 		.digest = d->digest,
 		.size_bytes = d->size_bytes,
 		.is_public = d->is_public,
+		.nr_tenants = d->nr_tenants,
+		.tenants = d->tenants,
 		.hot = d->hot,
 		.libraries = d->libraries,
 		.poolable = d->poolable,
@@ -285,12 +289,36 @@ static bool query_number(struct adv_http_request *request, const char *name, lon
 	return true;
 }
 
+/* Uids in the query, separated by commas. False: refused already. */
+static bool query_tenants(struct adv_http_request *request, uint32_t *tenants, uint32_t *nr)
+{
+	const char *text = adv_http_query(request, "tenants");
+	for (*nr = 0; text != NULL && *text != '\0'; (*nr)++) {
+		char *end;
+		errno = 0;
+		unsigned long uid = strtoul(text, &end, 10);
+		if (*text < '0' || *text > '9' || errno != 0 || uid >= UINT32_MAX ||
+		    (*end != '\0' && (*end != ',' || end[1] == '\0')) ||
+		    *nr == ADV_MODULE_TENANTS_MAX) {
+			adv_http_fail(request, ADV_INVALID,
+				      "tenants=%.64s: must be at most %d uids, separated by commas",
+				      adv_http_query(request, "tenants"), ADV_MODULE_TENANTS_MAX);
+			return false;
+		}
+		tenants[*nr] = (uint32_t)uid;
+		text = *end == ',' ? end + 1 : end;
+	}
+	return true;
+}
+
 void adv_deploy_handle(struct adv_control *c, struct adv_http_request *request, const char *name)
 {
 	long is_public = 0, hot = -1;
+	uint32_t tenants[ADV_MODULE_TENANTS_MAX], nr_tenants;
 	uint64_t size;
 	if (!query_number(request, "public", 1, &is_public) ||
-	    !query_number(request, "hot", 64, &hot))
+	    !query_number(request, "hot", 64, &hot) ||
+	    !query_tenants(request, tenants, &nr_tenants))
 		return;
 	int memfd = adv_http_take_memfd(request, &size);
 	struct deploy *d = memfd < 0 ? NULL : calloc(1, sizeof(*d));
@@ -305,6 +333,8 @@ void adv_deploy_handle(struct adv_control *c, struct adv_http_request *request, 
 	d->size_bytes = size;
 	d->owner = adv_http_uid(request);
 	d->is_public = is_public == 1;
+	d->nr_tenants = nr_tenants;
+	memcpy(d->tenants, tenants, nr_tenants * sizeof(*tenants));
 	d->hot = (int)hot;
 	snprintf(d->name, sizeof(d->name), "%s", name);
 	adv_timer_init(&d->timer, c->loop, timer_fire, d);

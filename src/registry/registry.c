@@ -112,6 +112,9 @@ static struct adv_module *module_new(const struct adv_module_new *n)
 	snprintf(m->digest, sizeof(m->digest), "%s", n->digest);
 	m->size_bytes = n->size_bytes;
 	m->is_public = n->is_public;
+	m->nr_tenants = n->nr_tenants;
+	for (uint32_t i = 0; i < n->nr_tenants; i++)
+		m->tenants[i] = n->tenants[i];
 	m->hot = n->hot;
 	m->libraries = n->libraries;
 	m->poolable = n->poolable;
@@ -208,12 +211,16 @@ struct adv_module *adv_registry_next(struct adv_registry *r, struct adv_module *
 
 /* ---- names as tenants give them ---- */
 
-static struct adv_module *only_public(struct adv_registry *r, const char *name, bool *several)
+/* Another tenant's, where there is one only. Root sees all, but means its own or a public one. */
+static struct adv_module *only_visible(struct adv_registry *r, uint32_t tenant, const char *name,
+				       bool *several)
 {
 	struct adv_module *found = NULL;
 	*several = false;
 	for (size_t i = 0; i < r->nr_modules; i++) {
-		if (!r->table[i]->is_public || strcmp(r->table[i]->name, name) != 0)
+		const struct adv_module *m = r->table[i];
+		if (strcmp(m->name, name) != 0 ||
+		    !(tenant == 0 ? m->is_public : adv_module_visible(m, tenant)))
 			continue;
 		*several = found != NULL;
 		found = r->table[i];
@@ -232,7 +239,7 @@ static struct adv_module *resolve_owned(struct adv_registry *r, uint32_t tenant,
 	if (errno == 0 && *name == '/' && owner <= UINT32_MAX)
 		m = adv_registry_find(r, (uint32_t)owner, name + 1);
 	/* To a stranger a private module looks like none. */
-	if (m != NULL && (m->is_public || m->owner == tenant || tenant == 0))
+	if (m != NULL && adv_module_visible(m, tenant))
 		return m;
 	snprintf(reason, size, "no module \"%.80s\" that this tenant may use", text);
 	return NULL;
@@ -247,13 +254,14 @@ struct adv_module *adv_registry_resolve(struct adv_registry *r, uint32_t tenant,
 	struct adv_module *m = adv_registry_find(r, tenant, name);
 	if (m != NULL)
 		return m;
-	m = only_public(r, name, &several);
+	m = only_visible(r, tenant, name, &several);
 	if (m != NULL && !several)
 		return m;
 	*status = ADV_NO_MODULE;
 	snprintf(reason, size,
-		 m != NULL ? "several tenants have a public module \"%.80s\": name it OWNER/%.80s"
-			   : "no module \"%.80s\": deploy it, or see `adverb list`",
+		 m != NULL
+			 ? "several tenants let others use a module \"%.80s\": name it OWNER/%.80s"
+			 : "no module \"%.80s\": deploy it, or see `adverb list`",
 		 name, name);
 	return NULL;
 }

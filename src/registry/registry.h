@@ -40,6 +40,8 @@ struct adv_module {
 	uint64_t size_bytes;
 	int64_t deployed_at; /* wall clock, seconds */
 	bool is_public;
+	uint32_t nr_tenants; /* listed: they may use it too */
+	uint32_t tenants[ADV_MODULE_TENANTS_MAX];
 	int hot;	    /* hot sandboxes asked for at deploy; -1: the node's default */
 	uint32_t libraries; /* enum adv_library_set */
 	bool poolable;	    /* single-threaded after its constructors */
@@ -85,6 +87,8 @@ struct adv_module_new {
 	const char *digest;
 	uint64_t size_bytes;
 	bool is_public;
+	uint32_t nr_tenants; /* at most ADV_MODULE_TENANTS_MAX */
+	const uint32_t *tenants;
 	int hot;
 	uint32_t libraries;
 	bool poolable;
@@ -123,12 +127,21 @@ struct adv_module *adv_registry_find(struct adv_registry *registry, uint32_t own
 				     const char *name);
 
 /*
- * As a tenant names it: "name" (its own, else the only public one of that name), or "OWNER/name" with OWNER a uid.
+ * As a tenant names it: "name" (its own, else the only one of that name that is public or lists it), or "OWNER/name" with OWNER a uid.
  * NULL with *status ADV_NO_MODULE or ADV_FORBIDDEN and `reason`.
  */
 struct adv_module *adv_registry_resolve(struct adv_registry *registry, uint32_t tenant,
 					const char *name, enum adv_status *status, char *reason,
 					size_t reason_size);
+
+/* May this tenant see and lease it? Its owner, whom it lists, everyone if it is public, and root. */
+static inline bool adv_module_visible(const struct adv_module *m, uint32_t tenant)
+{
+	for (uint32_t i = 0; i < m->nr_tenants; i++)
+		if (m->tenants[i] == tenant)
+			return true;
+	return m->is_public || m->owner == tenant || tenant == 0;
+}
 
 /* Walks the table in order of owner and name: start with NULL. */
 struct adv_module *adv_registry_next(struct adv_registry *registry, struct adv_module *after);

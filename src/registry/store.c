@@ -27,6 +27,9 @@ static const char schema[] =
 	" module INTEGER NOT NULL REFERENCES module(id) ON DELETE CASCADE, number INTEGER NOT NULL,"
 	" name TEXT NOT NULL, description TEXT NOT NULL, described INTEGER NOT NULL,"
 	" PRIMARY KEY(module, number)) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS listed("
+	" module INTEGER NOT NULL REFERENCES module(id) ON DELETE CASCADE,"
+	" tenant INTEGER NOT NULL, PRIMARY KEY(module, tenant)) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS ledger("
 	" tenant INTEGER NOT NULL, module TEXT NOT NULL, leases INTEGER NOT NULL,"
 	" core_us INTEGER NOT NULL, mib_ms INTEGER NOT NULL, executed_us INTEGER NOT NULL,"
@@ -241,6 +244,20 @@ static int read_functions(struct adv_store *s, sqlite3_int64 row, struct adv_mod
 	return rc == SQLITE_DONE ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+static int read_tenants(struct adv_store *s, sqlite3_int64 row, struct adv_module *m)
+{
+	sqlite3_stmt *q;
+	int rc = sqlite3_prepare_v2(
+		s->db, "SELECT tenant FROM listed WHERE module = ? ORDER BY tenant", -1, &q, NULL);
+	if (rc != SQLITE_OK)
+		return rc;
+	sqlite3_bind_int64(q, 1, row);
+	while ((rc = sqlite3_step(q)) == SQLITE_ROW && m->nr_tenants < ADV_MODULE_TENANTS_MAX)
+		m->tenants[m->nr_tenants++] = (uint32_t)sqlite3_column_int64(q, 0);
+	sqlite3_finalize(q);
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
 static struct adv_module *read_module(struct adv_store *s, sqlite3_stmt *q, int *rc)
 {
 	struct adv_module *m = calloc(1, sizeof(*m));
@@ -258,6 +275,8 @@ static struct adv_module *read_module(struct adv_store *s, sqlite3_stmt *q, int 
 	m->poolable = sqlite3_column_int(q, 8) != 0;
 	m->deployed_at = sqlite3_column_int64(q, 9);
 	*rc = read_functions(s, sqlite3_column_int64(q, 0), m);
+	if (*rc == SQLITE_OK)
+		*rc = read_tenants(s, sqlite3_column_int64(q, 0), m);
 	if (*rc == SQLITE_OK)
 		return m;
 	adv_module_free(m);
@@ -329,9 +348,26 @@ static int put_row(struct adv_store *s, const struct adv_module *m)
 	return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int put_functions(struct adv_store *s, const struct adv_module *m)
+static int put_tenants(struct adv_store *s, sqlite3_int64 row, const struct adv_module *m)
 {
-	sqlite3_int64 row = sqlite3_last_insert_rowid(s->db);
+	sqlite3_stmt *q;
+	int rc = sqlite3_prepare_v2(s->db, "INSERT OR IGNORE INTO listed VALUES(?, ?)", -1, &q,
+				    NULL);
+	if (rc != SQLITE_OK)
+		return rc;
+	rc = SQLITE_DONE;
+	for (uint32_t i = 0; i < m->nr_tenants && rc == SQLITE_DONE; i++) {
+		sqlite3_reset(q);
+		sqlite3_bind_int64(q, 1, row);
+		sqlite3_bind_int64(q, 2, m->tenants[i]);
+		rc = sqlite3_step(q);
+	}
+	sqlite3_finalize(q);
+	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int put_functions(struct adv_store *s, sqlite3_int64 row, const struct adv_module *m)
+{
 	sqlite3_stmt *q;
 	int rc = sqlite3_prepare_v2(s->db, "INSERT INTO function VALUES(?, ?, ?, ?, ?)", -1, &q,
 				    NULL);
@@ -368,13 +404,16 @@ static int delete_row(struct adv_store *s, uint32_t owner, const char *name)
 enum adv_status adv_store_put(struct adv_store *s, const struct adv_module *m, char *reason,
 			      size_t size)
 {
+	sqlite3_int64 row = 0;
 	int rc = run(s, "BEGIN IMMEDIATE");
 	if (rc == SQLITE_OK)
 		rc = delete_row(s, m->owner, m->name);
 	if (rc == SQLITE_OK)
 		rc = put_row(s, m);
 	if (rc == SQLITE_OK)
-		rc = put_functions(s, m);
+		rc = put_functions(s, row = sqlite3_last_insert_rowid(s->db), m);
+	if (rc == SQLITE_OK)
+		rc = put_tenants(s, row, m);
 	if (rc == SQLITE_OK)
 		rc = run(s, "COMMIT");
 	return rc == SQLITE_OK ? ADV_OK : refuse(s, rc, "cannot store the module", reason, size);

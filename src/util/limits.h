@@ -38,10 +38,11 @@
 #define ADV_TOKEN_BYTES	      16
 
 /* Modules. */
-#define ADV_MODULE_BYTES_MAX (256 * ADV_MIB)
-#define ADV_MODULES_MAX	     4096 /* a node */
-#define ADV_DIGEST_BYTES     32
-#define ADV_DEPLOY_LOAD_MS   5000 /* a scratch sandbox may take this long to load a module */
+#define ADV_MODULE_BYTES_MAX   (256 * ADV_MIB)
+#define ADV_MODULES_MAX	       4096 /* a node */
+#define ADV_MODULE_TENANTS_MAX 16   /* listed for one module; for more it is public */
+#define ADV_DIGEST_BYTES       32
+#define ADV_DEPLOY_LOAD_MS     5000 /* a scratch sandbox may take this long to load a module */
 
 /* Leases. */
 #define ADV_LEASES_MAX		  4096 /* a node */

@@ -2,6 +2,7 @@
 """Deploying, listing, replacing and removing modules, from outside; and what a node refuses, and survives."""
 
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -89,6 +90,18 @@ def belongs_to_its_tenant():
         other = node.cli("invoke", "0/echo/echo", stdin=b"x", user=user)
         assert other.returncode != 0 and other.stdout == b""
         assert node.cli("list", "--json", user=user).stdout.strip() == b'{"modules": []}'
+        node.deployed("echo", tenants="4242")
+        assert node.cli("invoke", "echo/echo", stdin=b"x", user=user).returncode != 0
+        node.deployed("echo", tenants=f"4242,{pwd.getpwnam(user).pw_uid}")
+        assert node.cli("invoke", "0/echo/echo", stdin=b"listed", user=user).stdout == b"listed"
+        node.stop()
+        node.start()
+        assert node.cli("invoke", "echo/echo", stdin=b"still", user=user).stdout == b"still"
+        done = node.cli("deploy", "echo", module("echo"), "--tenants", user)
+        assert done.returncode == 0 and node.cli("invoke", "echo/echo", stdin=b"x", user=user).stdout == b"x", done
+        for bad in ("1,", "x", "-1", ",", "4294967295", ",".join(["7"] * 17)):
+            code, answer = node.deploy("echo", tenants=bad)
+            assert code == 400 and "uids" in answer["error"]["message"], (bad, code, answer)
         node.deployed("echo", public=1)
         assert node.cli("invoke", "echo/echo", stdin=b"shared", user=user).stdout == b"shared"
         removal = node.cli("remove", "0/echo", user=user)
