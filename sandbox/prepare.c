@@ -164,8 +164,7 @@ static int bring_proc(int top)
 /* The warden sees the prepared roots and /proc, and no more: nor does anything that is cloned from it. */
 static int enter(int top, struct adv_failure *failure)
 {
-	if (syscall(SYS_move_mount, top, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
-	    fchdir(top) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	if (fchdir(top) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return adv_failure_set(failure, errno, NULL,
 				       "could not enter the warden's own root");
@@ -182,6 +181,9 @@ static int make_roots(struct adv_plan *plan, struct adv_libraries *libraries,
 	if (top < 0)
 		return adv_failure_set(failure, -top, "Linux 5.12 or later is needed",
 				       "could not mount a tmpfs");
+	/* First of all it goes into the warden's namespace: before Linux 6.15 nothing can be mounted on what is mounted nowhere. */
+	if (syscall(SYS_move_mount, top, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return adv_failure_set(failure, errno, NULL, "could not mount the warden's root");
 	int rc = make_default_root(top);
 	if (rc == 0)
 		rc = bring_proc(top);
