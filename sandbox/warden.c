@@ -27,6 +27,7 @@
 #include "util/fd.h"
 #include "util/passing.h"
 
+#define CGROUP_SLACK	   (16 * ADV_MIB)
 #define REQUESTS_PER_ROUND 64
 #define WORKER_SLICE_NS	   (100 * ADV_MS) /* the longest there is */
 #define ADDRESS_SPACE	   (64 * ADV_GIB) /* as in confine.c: the limit on memory comes on top */
@@ -37,11 +38,20 @@ struct box {
 	int socket; /* to write orders */
 	bool used;  /* has had a sandbox before: late requests for it are no bug */
 	bool killed;
+	bool waiting; /* asked for, not built yet: in the queue */
+	uint32_t libraries;
+};
+
+/* Sandboxes to build, once each. Claims and kills do not wait for them: a lease does, and a pool does not. */
+struct queue {
+	uint32_t head, tail;
+	uint32_t ids[ADV_SANDBOXES_MAX];
 };
 
 static struct adv_plan plan;
 static struct adv_cgroups cgroups;
-static struct box *boxes; /* ADV_SANDBOXES_MAX; not in the memory that sandboxes are copies of */
+static struct box *boxes;   /* ADV_SANDBOXES_MAX; not in the memory that sandboxes are copies of */
+static struct queue *queue; /* nor this */
 
 /* ---- to the node ---- */
 
@@ -118,13 +128,12 @@ static void yield_to_others(pid_t pid)
 	(void)syscall(SYS_sched_setattr, pid, &attr, 0);
 }
 
-static void build(const struct received *r)
+static void enqueue(const struct received *r)
 {
 	uint32_t id = r->request.id;
 	struct adv_failure failure;
-	struct adv_built built;
-	uint64_t begun_ns = adv_clock_monotonic_ns();
-	if (boxes[id].pid != 0 || r->request.libraries > ADV_LIBRARIES_EXTENDED || r->nr_fds != 0) {
+	if (boxes[id].pid != 0 || boxes[id].waiting ||
+	    r->request.libraries > ADV_LIBRARIES_EXTENDED || r->nr_fds != 0) {
 		refuse(id, EINVAL, "a request to build sandbox %u, which is in use or of no kind",
 		       id);
 		return;
@@ -135,7 +144,19 @@ static void build(const struct received *r)
 		tell_failure(ADV_EVENT_FAILED, id, &failure);
 		return;
 	}
-	if (adv_build(&plan, &cgroups, id, r->request.libraries, &built, &failure) < 0) {
+	boxes[id].waiting = true;
+	boxes[id].libraries = r->request.libraries;
+	queue->ids[queue->tail++ % ADV_SANDBOXES_MAX] = id;
+}
+
+static void build_next(void)
+{
+	uint32_t id = queue->ids[queue->head++ % ADV_SANDBOXES_MAX];
+	struct adv_failure failure;
+	struct adv_built built;
+	uint64_t begun_ns = adv_clock_monotonic_ns();
+	boxes[id].waiting = false;
+	if (adv_build(&plan, &cgroups, id, boxes[id].libraries, &built, &failure) < 0) {
 		tell_failure(ADV_EVENT_FAILED, id, &failure);
 		return;
 	}
@@ -173,7 +194,11 @@ static int limit_data(pid_t pid, uint64_t memory_bytes)
 	return prlimit(pid, RLIMIT_DATA, &data, NULL) < 0 ? -errno : 0;
 }
 
-static int limit_memory(uint32_t id, uint64_t memory_bytes)
+/*
+ * Two limits. RLIMIT_DATA makes an allocation fail, which a function may survive. The cgroup's, where there is one, counts everything, also
+ * what the kernel keeps for the process and the pages of its lane that it touches first; so much more it allows.
+ */
+static int limit_memory(uint32_t id, uint64_t memory_bytes, const struct adv_sandbox_order *order)
 {
 	const struct rlimit space = {
 		.rlim_cur = ADDRESS_SPACE + memory_bytes,
@@ -183,8 +208,11 @@ static int limit_memory(uint32_t id, uint64_t memory_bytes)
 		return 0;
 	if (prlimit(boxes[id].pid, RLIMIT_AS, &space, NULL) < 0)
 		return -errno;
-	return plan.cgroup ? adv_cgroups_limit(&cgroups, id, memory_bytes)
-			   : limit_data(boxes[id].pid, memory_bytes);
+	int rc = limit_data(boxes[id].pid, memory_bytes);
+	if (rc < 0 || !plan.cgroup)
+		return rc;
+	uint64_t lane = (uint64_t)order->nr_slots * (order->in_capacity + order->out_capacity);
+	return adv_cgroups_limit(&cgroups, id, memory_bytes + lane + CGROUP_SLACK);
 }
 
 static int pin(pid_t pid, int cpu)
@@ -231,7 +259,7 @@ static void order(const struct received *r)
 		refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, r->request.cpu);
 		return;
 	}
-	rc = limit_memory(id, r->request.memory_bytes);
+	rc = limit_memory(id, r->request.memory_bytes, &r->request.order);
 	if (rc < 0 && rc != -ESRCH && rc != -ENOENT) {
 		refuse(id, -rc, "could not limit the memory of sandbox %u", id);
 		return;
@@ -256,13 +284,16 @@ static void obey(const struct received *r)
 		return;
 	}
 	if (r->request.type == ADV_WARDEN_BUILD) {
-		build(r);
+		enqueue(r);
 		return;
 	}
 	if (r->request.type != ADV_WARDEN_ORDER && r->request.type != ADV_WARDEN_KILL) {
 		refuse(id, EINVAL, "a request of type %u", r->request.type);
 		return;
 	}
+	/* A node waits for BUILT; one that does not means what it says. */
+	while (boxes[id].waiting)
+		build_next();
 	if (boxes[id].pid == 0) {
 		/* It crossed with DIED on the way. */
 		if (!boxes[id].used)
@@ -417,14 +448,15 @@ static void raise_files(void)
 	}
 }
 
-/* The table is in no sandbox's memory. */
+/* Table and queue are in no sandbox's memory. */
 static int set_up_memory(struct adv_failure *failure)
 {
-	size_t size = ADV_SANDBOXES_MAX * sizeof(struct box);
-	void *table = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (table == MAP_FAILED || madvise(table, size, MADV_DONTFORK) < 0)
+	size_t size = ADV_SANDBOXES_MAX * sizeof(struct box) + sizeof(struct queue);
+	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED || madvise(map, size, MADV_DONTFORK) < 0)
 		return adv_failure_set(failure, errno, NULL, "could not make its table");
-	boxes = table;
+	boxes = map;
+	queue = (struct queue *)(boxes + ADV_SANDBOXES_MAX);
 	return 0;
 }
 
@@ -453,7 +485,7 @@ static void run(void)
 		{.fd = ADV_FD_SIGNALS, .events = POLLIN},
 	};
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, 2, queue->head != queue->tail ? 0 : -1) < 0 && errno != EINTR)
 			return;
 		if (fds[1].revents)
 			reap_all();
@@ -462,6 +494,8 @@ static void run(void)
 			if (rc < 0)
 				return;
 		}
+		if (queue->head != queue->tail)
+			build_next();
 	}
 }
 

@@ -1,7 +1,8 @@
 """What the system tests share: a node of their own, its control socket, the command line, and a TAP runner.
 
 Every test starts from a private state directory. Nothing asserts on time; every wait has a bound and says what it waited for.
-Environment: ADVERB_BUILD is the build directory, ADVERB_MUST_HAVE a comma-separated list that turns skips into failures.
+Environment: ADVERB_BUILD is the build directory, ADVERB_MUST_HAVE a comma-separated list that turns skips into failures,
+ADVERB_CGROUP a cgroup v2 directory with controllers, in which each node then gets a group of its own.
 """
 
 import http.client
@@ -22,6 +23,7 @@ ADVERB = os.path.join(BUILD, "src", "adverb")
 HOSTILE = os.path.join(BUILD, "tests", "hostile")
 MUST_HAVE = set(filter(None, os.environ.get("ADVERB_MUST_HAVE", "").split(",")))
 UID_BASE = 1879048192
+CGROUP = os.environ.get("ADVERB_CGROUP")
 WAIT_S = 60
 
 
@@ -86,19 +88,32 @@ class Node:
         self.log_path = os.path.join(self.directory, "log")
         self.process = None
         self.seen = set()
+        self.starts = 0
+        self.group = None
 
     def start(self, expect_failure=False):
         command = as_user(self.user) + self.wrap + [
             ADVERB, "serve", "--state", self.state, "--listen", f"unix:{self.socket}",
         ] + self.options
+        group = self.own_group()
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                        start_new_session=True, env=environment_of(self.user))
+                                        start_new_session=True, env=environment_of(self.user),
+                                        preexec_fn=(lambda: enter_group(group)) if group else None)
         log.close()
         if expect_failure:
             return self.process.wait(WAIT_S)
         wait_for("the node to serve", self.serves)
         return self
+
+    def own_group(self):
+        """A cgroup for a node that serves hostile tenants; an ordinary user's session has none to give."""
+        if CGROUP is None or self.user is not None:
+            return None
+        self.starts += 1
+        self.group = os.path.join(CGROUP, f"{os.path.basename(self.directory)}.{self.starts}-{id(self)}")
+        os.makedirs(self.group)
+        return self.group
 
     def serves(self):
         if self.process.poll() is not None:
@@ -224,6 +239,11 @@ class Node:
             found |= more
         self.seen.update((pid, alive[pid][1]) for pid in found)
         return [pid for pid, start in self.seen if pid in alive and alive[pid][1] == start]
+
+
+def enter_group(group):
+    with open(os.path.join(group, "cgroup.procs"), "w") as f:
+        f.write(str(os.getpid()))
 
 
 def as_user(user):

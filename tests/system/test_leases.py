@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from harness import (ADVERB, UID_BASE, WAIT_S, Node, Skip, need, ordinary_user, run, wait_for)
+from harness import (ADVERB, CGROUP, UID_BASE, WAIT_S, Node, Skip, need, ordinary_user, run, wait_for)
 from libadverb import NO_RENEW, AdverbError, Client
 
 
@@ -216,6 +216,9 @@ def kill_9_of_the_node_leaves_nothing():
         assert lease.invoke(0, b"x")[0] in ("node_gone", "node_restarted")
         with open("/proc/self/mountinfo") as f:
             assert len(f.readlines()) == mounts
+        if CGROUP:
+            groups = os.path.join(node.group, "sandboxes")
+            assert not [g for g in os.listdir(groups) if os.path.isdir(os.path.join(groups, g))], "cgroups are left"
         with node:
             wait_for("the new node", lambda: node.get("/healthz")[0] == 200)
             with client.lease("echo") as fresh:
@@ -373,6 +376,8 @@ def sandboxes_are_confined():
     need("root", os.geteuid() == 0, "only root sees another user's processes")
     with Node() as node, Client(node.socket) as client:
         node.deployed("echo")
+        if CGROUP:
+            assert node.status()["sandbox"]["memory_limit"] == "cgroup"
         with client.lease("echo") as lease:
             lease.invoke("echo", b"x")
             found = 0
