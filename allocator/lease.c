@@ -66,10 +66,15 @@ static bool refuse_wish(const struct adv_lease_wish *w, char *reason, size_t siz
 			    size);
 }
 
-/* What the lease reserves: its workers' memory and its lanes. */
+static uint64_t pages(uint64_t bytes)
+{
+	return (bytes + ADV_PAGE - 1) / ADV_PAGE * ADV_PAGE;
+}
+
+/* What the lease reserves: its workers' memory and its lanes, whose areas are whole pages. */
 static uint64_t memory_of(const struct adv_lease_wish *w)
 {
-	uint64_t lane = (w->in_capacity + w->out_capacity) * w->slots;
+	uint64_t lane = (pages(w->in_capacity) + pages(w->out_capacity)) * w->slots;
 	return (w->memory_bytes + lane) * w->workers;
 }
 

@@ -11,6 +11,7 @@
 struct box {
 	enum adv_pool_state state;
 	bool for_claim;	    /* BUILDING: for a claim that missed */
+	bool let_go;	    /* HOT, COLD: to be killed, its place is a claim's already */
 	uint32_t libraries; /* of a sandbox that is being built or cold */
 	uint64_t key;	    /* LOADING, HOT */
 };
@@ -24,6 +25,7 @@ struct used {
 
 struct adv_pool {
 	struct adv_pool_options options;
+	uint32_t nr_ids;
 	struct box *boxes;
 	struct used *used; /* most recent first */
 	uint32_t nr_used, max_used;
@@ -45,7 +47,8 @@ int adv_pool_create(const struct adv_pool_options *options, struct adv_pool **po
 		return -ENOMEM;
 	p->options = *options;
 	p->max_used = options->hot_modules > 0 ? options->hot_modules : 1;
-	p->boxes = calloc(options->max_sandboxes, sizeof(*p->boxes));
+	p->nr_ids = adv_pool_ids(options->max_sandboxes);
+	p->boxes = calloc(p->nr_ids, sizeof(*p->boxes));
 	p->used = calloc(p->max_used, sizeof(*p->used));
 	if (p->boxes == NULL || p->used == NULL) {
 		adv_pool_destroy(p);
@@ -66,27 +69,42 @@ void adv_pool_destroy(struct adv_pool *pool)
 
 /* ---- counting and finding ---- */
 
+static uint32_t count_let_go(const struct adv_pool *p)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < p->nr_ids; i++)
+		n += p->boxes[i].let_go;
+	return n;
+}
+
 static uint32_t count(const struct adv_pool *p, enum adv_pool_state state)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
-		n += p->boxes[i].state == state;
+	for (uint32_t i = 0; i < p->nr_ids; i++)
+		n += p->boxes[i].state == state && !p->boxes[i].let_go;
 	return n;
+}
+
+/* Processes there are or will be, but for those on their way out. */
+static uint32_t count_alive(const struct adv_pool *p)
+{
+	return p->nr_ids - count(p, ADV_POOL_FREE) - count(p, ADV_POOL_DYING) - count_let_go(p);
 }
 
 static uint32_t count_key(const struct adv_pool *p, uint64_t key)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+	for (uint32_t i = 0; i < p->nr_ids; i++)
 		n += (p->boxes[i].state == ADV_POOL_HOT || p->boxes[i].state == ADV_POOL_LOADING) &&
-		     p->boxes[i].key == key;
+		     !p->boxes[i].let_go && p->boxes[i].key == key;
 	return n;
 }
 
 static bool find_hot(const struct adv_pool *p, uint64_t key, uint32_t *id)
 {
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
-		if (p->boxes[i].state == ADV_POOL_HOT && p->boxes[i].key == key) {
+	for (uint32_t i = 0; i < p->nr_ids; i++)
+		if (p->boxes[i].state == ADV_POOL_HOT && !p->boxes[i].let_go &&
+		    p->boxes[i].key == key) {
 			*id = i;
 			return true;
 		}
@@ -95,8 +113,9 @@ static bool find_hot(const struct adv_pool *p, uint64_t key, uint32_t *id)
 
 static bool find_cold(const struct adv_pool *p, uint32_t libraries, uint32_t *id)
 {
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
-		if (p->boxes[i].state == ADV_POOL_COLD && p->boxes[i].libraries == libraries) {
+	for (uint32_t i = 0; i < p->nr_ids; i++)
+		if (p->boxes[i].state == ADV_POOL_COLD && !p->boxes[i].let_go &&
+		    p->boxes[i].libraries == libraries) {
 			*id = i;
 			return true;
 		}
@@ -105,7 +124,7 @@ static bool find_cold(const struct adv_pool *p, uint32_t libraries, uint32_t *id
 
 static bool find_free(struct adv_pool *p, uint32_t *id)
 {
-	uint32_t n = p->options.max_sandboxes;
+	uint32_t n = p->nr_ids;
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t at = (p->cursor + i) % n;
 		if (p->boxes[at].state != ADV_POOL_FREE)
@@ -160,6 +179,38 @@ void adv_pool_module_gone(struct adv_pool *p, uint64_t key)
 
 /* ---- claims ---- */
 
+/* How much an idle sandbox would be missed: a cold one is soon built, the hot one of the module used last is not. 0: not idle. */
+static uint32_t dispensable(struct adv_pool *p, const struct box *b)
+{
+	if (b->let_go)
+		return 0;
+	if (b->state == ADV_POOL_COLD)
+		return p->max_used + 1;
+	if (b->state != ADV_POOL_HOT)
+		return 0;
+	const struct used *u = find_used(p, b->key);
+	return u == NULL ? p->max_used + 2 : (uint32_t)(u - p->used) + 1;
+}
+
+/* What is kept ready for some does not keep others out: an idle one goes, so that a claim has its place. */
+static bool make_room(struct adv_pool *p)
+{
+	struct box *least = NULL;
+	uint32_t most = 0;
+	if (count_alive(p) < p->options.max_sandboxes)
+		return true;
+	for (uint32_t i = 0; i < p->nr_ids; i++) {
+		uint32_t d = dispensable(p, &p->boxes[i]);
+		if (d > most) {
+			most = d;
+			least = &p->boxes[i];
+		}
+	}
+	if (least != NULL)
+		least->let_go = true;
+	return least != NULL;
+}
+
 enum adv_pool_hit adv_pool_claim(struct adv_pool *p, const struct adv_pool_module *module,
 				 uint32_t *id)
 {
@@ -171,7 +222,7 @@ enum adv_pool_hit adv_pool_claim(struct adv_pool *p, const struct adv_pool_modul
 	} else if (find_cold(p, module->libraries, &at)) {
 		hit = ADV_POOL_HIT_COLD;
 		p->counts.hits_cold++;
-	} else if (find_free(p, &at)) {
+	} else if (make_room(p) && find_free(p, &at)) {
 		hit = ADV_POOL_MISS;
 		p->counts.misses++;
 	} else {
@@ -187,15 +238,28 @@ enum adv_pool_hit adv_pool_claim(struct adv_pool *p, const struct adv_pool_modul
 
 /* ---- what to do next ---- */
 
-/* A hot sandbox that no module used of late wants, or wants fewer of. */
+/* Does a module used of late want a cold one of that library set? The default's are kept anyway. */
+static bool set_wanted(struct adv_pool *p, uint32_t libraries)
+{
+	for (uint32_t i = 0; i < p->nr_used; i++) {
+		const struct used *u = &p->used[i];
+		if (u->module.libraries == libraries &&
+		    count_key(p, u->module.key) < hot_target(p, u))
+			return true;
+	}
+	return libraries == ADV_LIBRARIES_DEFAULT;
+}
+
+/* One that was let go, or that no module used of late wants, or wants fewer of. */
 static bool surplus(struct adv_pool *p, uint32_t *id)
 {
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++) {
+	for (uint32_t i = 0; i < p->nr_ids; i++) {
 		const struct box *b = &p->boxes[i];
-		if (b->state != ADV_POOL_HOT)
-			continue;
 		const struct used *u = find_used(p, b->key);
-		if (u == NULL || count_key(p, b->key) > hot_target(p, u)) {
+		if (b->let_go ||
+		    (b->state == ADV_POOL_HOT &&
+		     (u == NULL || count_key(p, b->key) > hot_target(p, u))) ||
+		    (b->state == ADV_POOL_COLD && !set_wanted(p, b->libraries))) {
 			*id = i;
 			return true;
 		}
@@ -215,7 +279,7 @@ static const struct used *wanting(struct adv_pool *p)
 static uint32_t being_built(const struct adv_pool *p, uint32_t libraries)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+	for (uint32_t i = 0; i < p->nr_ids; i++)
 		n += p->boxes[i].state == ADV_POOL_BUILDING && !p->boxes[i].for_claim &&
 		     p->boxes[i].libraries == libraries;
 	return n;
@@ -224,7 +288,7 @@ static uint32_t being_built(const struct adv_pool *p, uint32_t libraries)
 static struct adv_pool_order build(struct adv_pool *p, uint32_t libraries)
 {
 	uint32_t id;
-	if (!find_free(p, &id))
+	if (count_alive(p) >= p->options.max_sandboxes || !find_free(p, &id))
 		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
 	p->boxes[id] = (struct box){.state = ADV_POOL_BUILDING, .libraries = libraries};
 	return (struct adv_pool_order){.act = ADV_POOL_BUILD, .id = id, .libraries = libraries};
@@ -250,7 +314,7 @@ struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
 	if (u != NULL && being_built(p, u->module.libraries) == 0)
 		return build(p, u->module.libraries);
 	uint32_t cold = 0;
-	for (uint32_t i = 0; i < p->options.max_sandboxes; i++)
+	for (uint32_t i = 0; i < p->nr_ids; i++)
 		cold += p->boxes[i].state == ADV_POOL_COLD &&
 			p->boxes[i].libraries == ADV_LIBRARIES_DEFAULT;
 	if (cold + being_built(p, ADV_LIBRARIES_DEFAULT) < p->options.cold)
@@ -262,7 +326,7 @@ struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
 
 static struct box *box_of(struct adv_pool *p, uint32_t id)
 {
-	return id < p->options.max_sandboxes ? &p->boxes[id] : NULL;
+	return id < p->nr_ids ? &p->boxes[id] : NULL;
 }
 
 int adv_pool_confined(struct adv_pool *p, uint32_t id, uint64_t build_ns)
@@ -303,6 +367,7 @@ int adv_pool_failed(struct adv_pool *p, uint32_t id, uint64_t now_ns)
 		p->failures_in_row++;
 	}
 	b->state = ADV_POOL_DYING;
+	b->let_go = false;
 	return 0;
 }
 
@@ -312,6 +377,7 @@ int adv_pool_killed(struct adv_pool *p, uint32_t id)
 	if (b == NULL || b->state == ADV_POOL_FREE || b->state == ADV_POOL_DYING)
 		return -EINVAL;
 	b->state = ADV_POOL_DYING;
+	b->let_go = false;
 	return 0;
 }
 
@@ -326,7 +392,7 @@ int adv_pool_died(struct adv_pool *p, uint32_t id)
 
 enum adv_pool_state adv_pool_state(const struct adv_pool *p, uint32_t id)
 {
-	return id < p->options.max_sandboxes ? p->boxes[id].state : ADV_POOL_FREE;
+	return id < p->nr_ids ? p->boxes[id].state : ADV_POOL_FREE;
 }
 
 /* ---- statistics ---- */

@@ -32,6 +32,12 @@ struct adv_pool_options {
 	uint64_t retry_ns;	/* after a failed build, doubled up to 64 times for each in a row */
 };
 
+/* Sandboxes are numbered below this: there are more numbers than max_sandboxes, for those that are on their way out. */
+static inline uint32_t adv_pool_ids(uint32_t max_sandboxes)
+{
+	return max_sandboxes < ADV_SANDBOXES_MAX / 2 ? 2 * max_sandboxes : ADV_SANDBOXES_MAX;
+}
+
 int adv_pool_create(const struct adv_pool_options *options,
 		    struct adv_pool **pool); /* 0, -ENOMEM, -EINVAL */
 void adv_pool_destroy(struct adv_pool *pool);
@@ -54,7 +60,7 @@ enum adv_pool_hit {
 	ADV_POOL_HIT_HOT,   /* *id has the module */
 	ADV_POOL_HIT_COLD,  /* *id must load it */
 	ADV_POOL_MISS,	    /* *id must be built first: the owner now sends BUILD for it */
-	ADV_POOL_EXHAUSTED, /* max_sandboxes are in use; *id untouched */
+	ADV_POOL_EXHAUSTED, /* max_sandboxes are claimed; *id untouched */
 };
 
 /* Takes one sandbox for `module` (for a deploy's scratch: key 0, never hot). It is CLAIMED, or BUILDING-for-claim on a miss. */

@@ -60,7 +60,8 @@ void conn_close(struct conn *c)
 	c->nr_ops++; /* callbacks may not free it under our feet */
 	if (was == CONN_UPGRADED && c->upgraded.on_close != NULL)
 		c->upgraded.on_close(c->upgraded.user);
-	else if (was == CONN_HANDLING && c->request.begun && !c->request.answered)
+	else if ((was == CONN_HANDLING || was == CONN_READING) && c->request.begun &&
+		 !c->request.answered)
 		h->gone(&c->request);
 	conn_put(c);
 }
@@ -70,13 +71,18 @@ void conn_deadline(struct conn *c, uint64_t ms)
 	adv_timer_set(&c->timer, adv_clock_monotonic_ns() + ms * ADV_MS);
 }
 
+static void process(struct conn *c);
+
 static void conn_timeout(struct adv_timer *timer)
 {
 	struct conn *c = timer->user;
 	if (c->state ==
 	    CONN_HANDLING) /* the handler takes its time: that is not the peer's fault */
 		return;
-	conn_close(c);
+	if (c->state == CONN_UPGRADED)
+		process(c); /* upgraded outside of it: what came before is fed now */
+	else
+		conn_close(c);
 }
 
 /* ---- receiving ---- */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/http_internal.h"
+#include "util/clock.h"
 #include "util/passing.h"
 
 #define container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -111,7 +112,8 @@ void adv_http_respond_text(struct adv_http_request *r, int code, const char *typ
 			 "Content-Length: %zu\r\n%s\r\n",
 			 code, reason_phrase(code), ADV_PROTOCOL_VERSION, type, strlen(text),
 			 r->keep_alive ? "" : "Connection: close\r\n");
-	size_t size = (size_t)n + strlen(text);
+	size_t body = c->parser.method == HTTP_HEAD ? 0 : strlen(text);
+	size_t size = (size_t)n + body;
 	char *out = malloc(size + 1);
 	r->answered = true;
 	if (out == NULL) {
@@ -119,7 +121,7 @@ void adv_http_respond_text(struct adv_http_request *r, int code, const char *typ
 		return;
 	}
 	memcpy(out, head, (size_t)n);
-	memcpy(out + n, text, strlen(text) + 1);
+	memcpy(out + n, text, body);
 	c->out = out;
 	c->out_size = size;
 	c->out_sent = 0;
@@ -211,7 +213,8 @@ struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *r,
 		conn_close(c);
 		return NULL;
 	}
-	adv_timer_set(&c->timer, UINT64_MAX);
+	/* Whoever answers later is not called by whoever reads: the connection goes on from the loop, after the owner has it. */
+	adv_timer_set(&c->timer, c->processing ? UINT64_MAX : adv_clock_monotonic_ns());
 	c->state = CONN_UPGRADED;
 	c->upgraded = (struct adv_http_upgraded){
 		.on_line = u->on_line, .on_close = u->on_close, .user = u->user};

@@ -626,7 +626,7 @@ int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv
 	s->warden_gone = options->warden_gone;
 	s->user = options->user;
 	s->last = &s->first;
-	s->nr_boxes = options->pool.max_sandboxes;
+	s->nr_boxes = adv_pool_ids(options->pool.max_sandboxes);
 	s->boxes = calloc(s->nr_boxes, sizeof(*s->boxes));
 	int rc = s->boxes == NULL ? -ENOMEM : adv_pool_create(&options->pool, &s->pool);
 	if (rc < 0) {

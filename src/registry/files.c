@@ -106,15 +106,28 @@ static int open_temporary(int dir, char *name, size_t size)
 	return -1;
 }
 
+/* Is the file there with these bytes? */
+static bool is_intact(int dir, const char *name, const char *digest, uint64_t bytes)
+{
+	char found[2 * ADV_DIGEST_BYTES + 1];
+	size_t size;
+	int fd ADV_CLEANUP_FD = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	void *map = fd >= 0 ? map_file(fd, &size) : NULL;
+	if (map == NULL)
+		return false;
+	bool intact = size == bytes && hash(map, size, found) == 0 && strcmp(found, digest) == 0;
+	munmap(map, size);
+	return intact;
+}
+
 enum adv_status adv_file_store(int dir, int memfd, const char *digest, uint64_t bytes, char *reason,
 			       size_t size)
 {
 	char name[2 * ADV_DIGEST_BYTES + 8], temporary[64];
-	struct stat st;
 	file_name(name, sizeof(name), digest);
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == bytes)
-		return ADV_OK; /* content-addressed: it was written and synced whole */
+	/* Content-addressed: it was written and synced whole, but disks forget. */
+	if (is_intact(dir, name, digest, bytes))
+		return ADV_OK;
 	int fd ADV_CLEANUP_FD = open_temporary(dir, temporary, sizeof(temporary));
 	if (fd < 0)
 		return failed(ADV_STORAGE, reason, size, "cannot create a file in", "modules/",

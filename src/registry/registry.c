@@ -236,7 +236,7 @@ static struct adv_module *resolve_owned(struct adv_registry *r, uint32_t tenant,
 	unsigned long owner = strtoul(text, &name, 10);
 	*status = ADV_NO_MODULE;
 	struct adv_module *m = NULL;
-	if (errno == 0 && *name == '/' && owner <= UINT32_MAX)
+	if (*text >= '0' && *text <= '9' && errno == 0 && *name == '/' && owner <= UINT32_MAX)
 		m = adv_registry_find(r, (uint32_t)owner, name + 1);
 	/* To a stranger a private module looks like none. */
 	if (m != NULL && adv_module_visible(m, tenant))

@@ -114,13 +114,13 @@ const char *adv_format_size(uint64_t bytes, char *out, size_t size)
 
 const char *adv_format_duration(uint64_t ns, char *out, size_t size)
 {
-	if (ns < ADV_US)
-		snprintf(out, size, "%llu ns", (unsigned long long)ns);
-	else if (ns < ADV_MS)
-		snprintf(out, size, "%.3g us", (double)ns / 1e3);
-	else if (ns < ADV_SEC)
-		snprintf(out, size, "%.3g ms", (double)ns / 1e6);
-	else
-		snprintf(out, size, "%.3g s", (double)ns / 1e9);
+	static const char *const units[] = {"ns", "us", "ms", "s"};
+	unsigned unit = 0;
+	double value = (double)ns;
+	while (value >= 999.5 && unit < 3) {
+		value /= 1000;
+		unit++;
+	}
+	snprintf(out, size, value >= 99.95 ? "%.0f %s" : "%.3g %s", value, units[unit]);
 	return out;
 }

@@ -243,6 +243,20 @@ def leases_follow_one_another():
         wait_for("all leases to end", lambda: not leases(node))
 
 
+def the_first_lease_after_a_restart_is_released():
+    """Its module comes from the disk first, so that the answer comes later than the request is handled."""
+    with Node() as node:
+        node.deployed("echo")
+        node.stop()
+        node.start()
+        with Client(node.socket) as client:
+            with client.lease("echo") as lease:
+                assert lease.invoke("echo", b"x") == ("ok", b"x")
+            wait_for("the lease to end", lambda: not leases(node))
+        counts = node.status()["leases"]
+        assert counts["released"] == 1 and counts["expired"] == 0, counts
+
+
 def a_forked_child_leases_for_itself():
     with Node() as node:
         node.deployed("echo")
@@ -435,7 +449,8 @@ if __name__ == "__main__":
          a_wrong_token_is_refused, another_tenant_sees_nothing,
          unattached_it_expires, without_renewal_it_expires, renewal_keeps_it, sigterm_revokes_and_ends,
          sigterm_lets_calls_finish, kill_9_of_the_node_leaves_nothing,
-         leases_follow_one_another, a_forked_child_leases_for_itself,
+         leases_follow_one_another, the_first_lease_after_a_restart_is_released,
+         a_forked_child_leases_for_itself,
          kill_9_of_the_warden_ends_the_node, a_dead_client_loses_its_lease,
          descriptors_are_refused_and_closed, malformed_requests_are_answered, wishes_are_checked_by_name,
          cores_are_not_oversold_when_forbidden, the_pool_refills, an_empty_pool_still_serves,

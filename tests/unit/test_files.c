@@ -191,7 +191,7 @@ Test(files, a_cut_file_is_replaced)
 }
 
 /* "deploy the module again", says adv_file_load(): that must help. */
-Test(files, a_damaged_file_is_replaced, .disabled = true)
+Test(files, a_damaged_file_is_replaced)
 {
 	int fd;
 	const char *digest = store("some bytes");

@@ -221,7 +221,7 @@ Test(lease, lanes_count)
 }
 
 /* A lane's areas fill whole pages (lane.h): that is what is taken from the machine. */
-Test(lease, lanes_count_in_whole_pages, .disabled = true)
+Test(lease, lanes_count_in_whole_pages)
 {
 	struct adv_lease_wish w = wish(1, 1);
 	w.slots = ADV_SLOTS_MAX;

@@ -429,8 +429,8 @@ Test(store, several_public_modules_must_be_told_apart)
 	cr_assert_null(resolve(1002, "p"));
 }
 
-/* Disabled: strtoul() takes no digits for 0, a sign and blanks, so "/p" is root's module and "+1000/p" is 1000's. */
-Test(store, an_owner_is_digits, .disabled = true)
+/* strtoul() takes no digits for 0, a sign and blanks, so "/p" is root's module and "+1000/p" is 1000's. */
+Test(store, an_owner_is_digits)
 {
 	open_it();
 	cr_assert_not_null(put(0, "p", "one", true));
