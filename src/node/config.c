@@ -240,6 +240,8 @@ static int file_value(void *user, const char *section, const char *name, const c
 {
 	struct reading *r = user;
 	char where[ADV_CONFIG_PATH_MAX + 64];
+	if (r->error < 0) /* the parser goes on; the first error is the one that is told */
+		return 0;
 	/* The warden's own: it reads the file itself. */
 	if (strcmp(section, "sandbox") == 0)
 		return 1;
