@@ -81,7 +81,7 @@ struct adv_function {
 /* Declares the function `fn` (of type adv_function_fn) under its own name. File scope; ends with a semicolon. */
 #define ADV_FUNCTION(fn, text)                                                                 \
 	ADV_FUNCTION_LINKAGE_ const struct adv_function adv_function__##fn                     \
-		__attribute__((visibility("default"), used));                                  \
+		__attribute__((visibility("default")));                                        \
 	const struct adv_function adv_function__##fn = {(uint32_t)sizeof(struct adv_function), \
 							ADV_FUNCTION_ABI, #fn, text, fn}
 
