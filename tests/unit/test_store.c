@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -669,6 +670,8 @@ Test(store, a_directory_without_permission)
 		cr_assert_eq(chown(top, NOBODY, NOBODY), 0);
 		cr_assert_eq(setegid(NOBODY), 0);
 		cr_assert_eq(seteuid(NOBODY), 0);
+		/* LeakSanitizer attaches to the process. */
+		cr_assert_eq(prctl(PR_SET_DUMPABLE, 1), 0);
 	}
 	open_it();
 	cr_assert_not_null(put(ALICE, "m", "one", false));
