@@ -152,9 +152,6 @@ static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv
 	uint16_t slot = e->slot;
 	atomic_signal_fence(memory_order_seq_cst);
 	c->completion_seq++;
-	/* Of many in flight, the one after the next has been written by now. */
-	__builtin_prefetch(
-		&c->completions[(c->completion_seq + 1) & (c->geometry->nr_entries - 1)]);
 	if (slot >= c->geometry->nr_slots || !c->calls[slot].outstanding ||
 	    c->calls[slot].call_id != call_id)
 		return false; /* not a call that it was given */
