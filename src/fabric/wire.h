@@ -1,0 +1,90 @@
+/*
+ * wire.h - the bytes of the verbs fabric: immediates, the sleep announcement, a connection's private data. Pure functions, any thread.
+ *
+ * This header is the specification of what travels beside the lane's entries (lane/lane.h); docs/verbs.md draws it.
+ * Numbers are little-endian, but for the immediate, which ibverbs carries in network order.
+ *
+ * Immediates, 32 bits: kind in bits 30-31, lane in bits 16-29, the low 16 bits of a sequence number in bits 0-15. A lane's number is
+ * the one that the node gave it for this client process; it is not the index in its lease.
+ *
+ *	client to node                                          node to client
+ *	0 CALL  entry seq of that lane lies in its ring         0 DONE  completions up to seq lie in the mirror
+ *	1 ARM   the lane's arm line says what was seen last     1 NOTE  look at the mirror: answers an ARM
+ *	2 DONE  this lease writes no more (lane: its first)
+ */
+#ifndef ADVERB_FABRIC_WIRE_H
+#define ADVERB_FABRIC_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ADV_WIRE_VERSION     1
+#define ADV_WIRE_HELLO_BYTES 48 /* rdma_cm carries 56 */
+#define ADV_WIRE_MAC_BYTES   32
+#define ADV_WIRE_LANES_MAX   (1u << 14) /* of one client process */
+
+enum adv_wire_request {
+	ADV_WIRE_CALL = 0,
+	ADV_WIRE_ARM = 1,
+	ADV_WIRE_QUIET = 2,
+};
+
+enum adv_wire_reply {
+	ADV_WIRE_DONE = 0,
+	ADV_WIRE_NOTE = 1,
+};
+
+struct adv_wire_immediate {
+	uint8_t kind;
+	uint16_t lane; /* below ADV_WIRE_LANES_MAX */
+	uint16_t seq;
+};
+
+/* In the order that ibv_send_wr and ibv_wc want. */
+static inline uint32_t adv_wire_pack(unsigned kind, uint32_t lane, uint32_t seq)
+{
+	return __builtin_bswap32((uint32_t)kind << 30 | (lane & (ADV_WIRE_LANES_MAX - 1)) << 16 |
+				 (seq & 0xffff));
+}
+
+static inline struct adv_wire_immediate adv_wire_unpack(uint32_t immediate)
+{
+	uint32_t host = __builtin_bswap32(immediate);
+	return (struct adv_wire_immediate){.kind = (uint8_t)(host >> 30),
+					   .lane = (uint16_t)(host >> 16 & (ADV_WIRE_LANES_MAX - 1)),
+					   .seq = (uint16_t)host};
+}
+
+/*
+ * A queue pair's purpose, said by the client in rdma_cm's private data. 48 bytes:
+ *
+ *	0 version   1 flags   2-3 zero   4-7 counter   8-15 lease id   16-47 HMAC-SHA256(lease token, bytes 0-15)
+ *
+ * The counter is above that of any connection tried with that lease before: a lower one is a replay.
+ */
+#define ADV_HELLO_OWN	   1u /* for this lease alone: its payloads are large */
+#define ADV_HELLO_PINGPONG 2u /* a bare ping-pong beside the lease: for measuring */
+#define ADV_HELLO_FLAGS	   (ADV_HELLO_OWN | ADV_HELLO_PINGPONG)
+
+struct adv_hello {
+	uint8_t flags;
+	uint32_t counter;
+	uint64_t lease;
+};
+
+/* `token` is the lease's, of token_size bytes. 0; -EIO: no HMAC to be had. */
+int adv_hello_pack(const struct adv_hello *hello, const uint8_t *token, size_t token_size,
+		   uint8_t bytes[ADV_WIRE_HELLO_BYTES]);
+
+/*
+ * Reads what a stranger sent: `size` is what rdma_cm says there is, which may be more (it pads) or less. Proves nothing yet.
+ * 0; -EPROTO: not a hello; -EPROTONOSUPPORT: another version.
+ */
+int adv_hello_parse(const void *bytes, size_t size, struct adv_hello *hello);
+
+/* Is it from somebody who knows the token? Compared in constant time. `bytes` have been parsed before. */
+bool adv_hello_genuine(const uint8_t bytes[ADV_WIRE_HELLO_BYTES], const uint8_t *token,
+		       size_t token_size);
+
+#endif
