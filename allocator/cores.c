@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <hwloc.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ struct cpu {
 	int thread;    /* which hardware thread of its core */
 	bool worker;   /* workers may sit here */
 	bool house;    /* housekeeping happens here too */
+	bool poller;   /* pollers sit here */
 	uint32_t load; /* workers on it */
 };
 
@@ -33,6 +35,7 @@ struct adv_cores {
 	unsigned nr_cores;
 	enum adv_oversubscribe oversubscribe;
 	bool small; /* one or two CPUs: housekeeping shares with workers */
+	uint32_t nr_pollers;
 };
 
 /* ---- reading the machine ---- */
@@ -113,7 +116,8 @@ static int parse_cpu(const char **text, long *value)
 }
 
 /* One "a" or "a-b" of the list. */
-static int mark_range(struct adv_cores *c, const char **text, char *reason, size_t size)
+static int mark_range(struct adv_cores *c, const char *what, size_t mark, const char **text,
+		      char *reason, size_t size)
 {
 	long from, to;
 	if (parse_cpu(text, &from) < 0)
@@ -128,27 +132,29 @@ static int mark_range(struct adv_cores *c, const char **text, char *reason, size
 		struct cpu *cpu = cpu_of(c, (int)os);
 		if (cpu == NULL) {
 			snprintf(reason, size,
-				 "worker CPUs: CPU %ld is not one that this process may use", os);
+				 "%s CPUs: CPU %ld is not one that this process may use", what, os);
 			return -EINVAL;
 		}
-		cpu->worker = true;
+		*(bool *)((char *)cpu + mark) = true;
 	}
 	return 0;
 }
 
-static int mark_list(struct adv_cores *c, const char *list, char *reason, size_t size)
+/* Sets the member at `mark` of each CPU of the list. */
+static int mark_list(struct adv_cores *c, const char *what, size_t mark, const char *list,
+		     char *reason, size_t size)
 {
 	const char *text = list;
 	reason[0] = '\0';
 	for (;;) {
-		int rc = mark_range(c, &text, reason, size);
+		int rc = mark_range(c, what, mark, &text, reason, size);
 		if (rc == 0 && *text == '\0')
 			return 0;
 		if (rc < 0 || *text != ',') {
 			if (reason[0] == '\0')
 				snprintf(reason, size,
-					 "worker CPUs \"%.64s\": must be a list like \"2-63,66\"",
-					 list);
+					 "%s CPUs \"%.64s\": must be a list like \"2-63,66\"",
+					 what, list);
 			return -EINVAL;
 		}
 		text++;
@@ -161,7 +167,8 @@ static int assign_roles(struct adv_cores *c, const struct adv_cores_options *o, 
 {
 	c->small = c->nr_cpus <= 2;
 	if (o->worker_cpus != NULL) {
-		int rc = mark_list(c, o->worker_cpus, reason, size);
+		int rc = mark_list(c, "worker", offsetof(struct cpu, worker), o->worker_cpus,
+				   reason, size);
 		if (rc < 0)
 			return rc;
 	} else {
@@ -184,6 +191,49 @@ static int assign_roles(struct adv_cores *c, const struct adv_cores_options *o, 
 	return 0;
 }
 
+/* CPUs of their own as long as more are left for workers; else all on the last, which workers take first: the others stay free of both. */
+static int assign_pollers(struct adv_cores *c, const struct adv_cores_options *o, char *reason,
+			  size_t size)
+{
+	unsigned nr_workers = 0, taken = 0;
+	c->nr_pollers = o->nr_pollers;
+	if (o->nr_pollers == 0)
+		return 0;
+	if (o->poller_cpus != NULL)
+		return mark_list(c, "poller", offsetof(struct cpu, poller), o->poller_cpus, reason,
+				 size);
+	for (unsigned i = 0; i < c->nr_cpus; i++)
+		nr_workers += c->cpus[i].worker;
+	if (o->worker_cpus != NULL || nr_workers <= 2 * o->nr_pollers) {
+		c->cpus[c->nr_cpus - 1].poller = true;
+		return 0;
+	}
+	for (unsigned i = 0; i < c->nr_cpus && taken < o->nr_pollers; i++) {
+		struct cpu *cpu = &c->cpus[i];
+		if (!cpu->worker || cpu->house)
+			continue;
+		cpu->worker = false;
+		cpu->poller = true;
+		taken++;
+	}
+	return 0;
+}
+
+struct adv_core adv_cores_poller(const struct adv_cores *c, uint32_t i)
+{
+	uint32_t nr = 0;
+	for (unsigned k = 0; k < c->nr_cpus; k++)
+		nr += c->cpus[k].poller;
+	for (unsigned k = 0, at = 0; k < c->nr_cpus; k++) {
+		const struct cpu *cpu = &c->cpus[k];
+		if (cpu->poller && at++ == i % nr)
+			return (struct adv_core){.cpu = cpu->os,
+						 .shared = cpu->worker || cpu->house ||
+							   nr < c->nr_pollers};
+	}
+	return (struct adv_core){.cpu = -1, .shared = true};
+}
+
 int adv_cores_create(const struct adv_cores_options *options, struct adv_cores **cores,
 		     char *reason, size_t size)
 {
@@ -199,6 +249,8 @@ int adv_cores_create(const struct adv_cores_options *options, struct adv_cores *
 	if (rc == 0) {
 		c->oversubscribe = options->oversubscribe;
 		rc = assign_roles(c, options, reason, size);
+		if (rc == 0)
+			rc = assign_pollers(c, options, reason, size);
 	} else {
 		snprintf(reason, size, "the core map could not be made: %s", strerror(-rc));
 	}
@@ -351,7 +403,9 @@ uint32_t adv_cores_free(const struct adv_cores *c)
 enum adv_core_role adv_cores_role(const struct adv_cores *c, int os)
 {
 	const struct cpu *cpu = cpu_of(c, os);
-	return cpu != NULL && cpu->worker ? ADV_CORE_WORKER : ADV_CORE_HOUSEKEEPING;
+	if (cpu == NULL)
+		return ADV_CORE_HOUSEKEEPING;
+	return cpu->worker ? ADV_CORE_WORKER : cpu->poller ? ADV_CORE_POLLER : ADV_CORE_HOUSEKEEPING;
 }
 
 uint32_t adv_cores_load(const struct adv_cores *c, int os)

@@ -14,6 +14,7 @@ struct adv_cores;
 enum adv_core_role {
 	ADV_CORE_HOUSEKEEPING, /* control thread, warden, pools, everything else */
 	ADV_CORE_WORKER,
+	ADV_CORE_POLLER, /* alone there */
 };
 
 enum adv_oversubscribe {
@@ -25,10 +26,13 @@ struct adv_cores_options {
 	const char *
 		worker_cpus; /* a CPU list ("2-63,66") or NULL: all but the first physical core; all on a one- or two-core machine */
 	enum adv_oversubscribe oversubscribe;
+	uint32_t nr_pollers;
+	const char *
+		poller_cpus; /* a CPU list or NULL: CPUs of their own where more than half remain for workers; else the last CPU, shared */
 };
 
 /*
- * Reads the machine. 0; -EINVAL: worker_cpus is malformed or names a CPU that this process may not use, `reason` says which;
+ * Reads the machine. 0; -EINVAL: a list is malformed or names a CPU that this process may not use, `reason` says which;
  * -ENOMEM; -ENODEV: hwloc could not read the topology.
  */
 int adv_cores_create(const struct adv_cores_options *options, struct adv_cores **cores,
@@ -49,6 +53,9 @@ struct adv_core {
 int adv_cores_take(struct adv_cores *cores, uint32_t tenant, uint32_t n, struct adv_core *places);
 void adv_cores_give(struct adv_cores *cores, uint32_t tenant, uint32_t n,
 		    const struct adv_core *places);
+
+/* Where poller number `i` runs, and whether it shares that CPU with workers or others: then it does not spin. */
+struct adv_core adv_cores_poller(const struct adv_cores *cores, uint32_t i);
 
 /* The CPU for the control thread and its like, -1 when the kernel is to choose. */
 int adv_cores_housekeeping(const struct adv_cores *cores);

@@ -51,7 +51,8 @@ struct adv_sandbox_order {
 	uint32_t lane;						/* which lane of the memfds */
 	uint32_t nr_lanes, nr_slots, in_capacity, out_capacity; /* geometry that counts */
 	uint32_t nr_functions; /* that the registry knows; 0: not known */
-	uint32_t yield;	       /* 1: the core is shared */
+	uint16_t yield;	       /* 1: the core is shared */
+	uint16_t checked;      /* 1: a verbs lane: entries carry checksums */
 	uint64_t generation;
 	uint64_t hot_us; /* UINT64_MAX: always */
 };

@@ -120,6 +120,7 @@ int adv_serve_prepare(const struct adv_sandbox_order *order, const int *fds,
 	server.options.hot_us = order->hot_us;
 	server.options.nr_functions = module->nr_functions;
 	server.options.yield = order->yield != 0;
+	server.options.checked = order->checked != 0;
 	server.options.ticks = *ticks;
 	rc = map_lane(g, order->lane, fds);
 	if (rc < 0)

@@ -42,10 +42,13 @@ static json_t *lease_json(const struct adv_lease_entry *e)
 static json_t *listed_json(const struct adv_lease_entry *e, uint64_t now)
 {
 	json_t *lease = lease_json(e);
+	const struct adv_held *h = e->user;
 	uint64_t left = e->expires_ns > now ? (e->expires_ns - now) / ADV_MS : 0;
 	json_object_set_new(lease, "state", json_string(adv_lease_state_name(e->state)));
 	json_object_set_new(lease, "expires_in_ms", json_integer((json_int_t)left));
 	json_object_set_new(lease, "tenant", json_integer(e->wish.tenant));
+	json_object_set_new(lease, "fabric", json_string(h->is_remote ? "verbs" : "shm"));
+	json_object_set_new(lease, "mode", json_string(adv_held_blocks(h) ? "block" : "spin"));
 	return lease;
 }
 
@@ -66,6 +69,10 @@ static json_t *granted_json(const struct adv_held *h)
 	json_object_set_new(lease, "attach_within_ms", json_integer(ADV_LEASE_UNATTACHED_MS));
 	json_object_set_new(lease, "functions", functions);
 	json_object_set_new(lease, "sizes", sizes);
+#if ADV_HAVE_VERBS
+	if (h->remote != NULL)
+		json_object_set_new(lease, "verbs", adv_remote_json(h->remote));
+#endif
 	return json_pack("{s:o, s:{s:s, s:s}}", "lease", lease, "node", "id",
 			 adv_registry_node_id(h->control->registry), "started",
 			 h->control->started);
@@ -78,6 +85,8 @@ struct opening {
 	struct adv_control *control;
 	struct adv_module *module; /* a reference */
 	struct adv_lease_wish wish;
+	bool is_remote;
+	struct adv_remote_wish remote;
 };
 
 /* False: the request wants another protocol, and has been told. */
@@ -109,12 +118,60 @@ static void attach_at_once(struct adv_http_request *request, struct adv_held *h)
 	free(text);
 }
 
-static void open_lease(struct adv_control *c, struct adv_http_request *request,
-		       struct adv_module *module, const struct adv_lease_wish *wish)
+/* A request that waits until its lease's memory is registered. */
+struct granting {
+	struct adv_waiting waiting; /* first */
+};
+
+static void granted(struct adv_held *h, enum adv_status status, const char *reason)
+{
+	struct granting *g = h->granted_user;
+	struct adv_http_request *request = g->waiting.request;
+	free(g);
+	if (request != NULL)
+		adv_http_set_user(request, NULL);
+	if (status == ADV_OK && request == NULL) {
+		h->client_gone = true;
+		adv_held_end(h, ADV_CLOSED);
+	} else if (status == ADV_OK) {
+		attach_at_once(request, h);
+	} else if (request != NULL) {
+		adv_http_fail(request, status, "the lease could not be granted: %s", reason);
+	}
+}
+
+static void open_remote_lease(struct adv_control *c, struct adv_http_request *request,
+			      struct adv_module *module, const struct adv_lease_wish *wish,
+			      const struct adv_remote_wish *remote)
 {
 	struct adv_held *h;
 	char reason[ADV_REASON_MAX] = "";
-	enum adv_status status = adv_held_open(c, module, wish, &h, reason, sizeof(reason));
+	struct granting *g = calloc(1, sizeof(*g));
+	if (g == NULL) {
+		adv_http_fail(request, ADV_NO_CAPACITY, "the node is out of memory");
+		return;
+	}
+	const struct adv_held_remote r = {.wish = *remote, .granted = granted, .user = g};
+	adv_waiting_start(&g->waiting, request);
+	enum adv_status status = adv_held_open(c, module, wish, &r, &h, reason, sizeof(reason));
+	if (status == ADV_OK)
+		return;
+	adv_http_set_user(request, NULL);
+	free(g);
+	adv_http_fail(request, status, "%s", reason);
+}
+
+static void open_lease(struct adv_control *c, struct adv_http_request *request,
+		       struct adv_module *module, const struct adv_lease_wish *wish,
+		       const struct adv_remote_wish *remote)
+{
+	struct adv_held *h;
+	char reason[ADV_REASON_MAX] = "";
+	if (remote != NULL) {
+		open_remote_lease(c, request, module, wish, remote);
+		return;
+	}
+	enum adv_status status = adv_held_open(c, module, wish, NULL, &h, reason, sizeof(reason));
 	if (status != ADV_OK)
 		adv_http_fail(request, status, "%s", reason);
 	else if (adv_http_header(request, "Upgrade") != NULL)
@@ -130,7 +187,8 @@ static void module_loaded(void *user, enum adv_status status, const char *reason
 	if (request != NULL)
 		adv_http_set_user(request, NULL);
 	if (request != NULL && status == ADV_OK)
-		open_lease(o->control, request, o->module, &o->wish);
+		open_lease(o->control, request, o->module, &o->wish,
+			   o->is_remote ? &o->remote : NULL);
 	else if (request != NULL)
 		adv_http_fail(request, status, "module \"%s\" could not be read: %s",
 			      o->module->name, reason);
@@ -140,7 +198,8 @@ static void module_loaded(void *user, enum adv_status status, const char *reason
 
 /* The first lease of a module after a start of the node waits for its bytes to come from the disk. */
 static void load_then_open(struct adv_control *c, struct adv_http_request *request,
-			   struct adv_module *module, const struct adv_lease_wish *wish)
+			   struct adv_module *module, const struct adv_lease_wish *wish,
+			   const struct adv_remote_wish *remote)
 {
 	struct opening *o = calloc(1, sizeof(*o));
 	int rc = -1;
@@ -148,6 +207,9 @@ static void load_then_open(struct adv_control *c, struct adv_http_request *reque
 		o->control = c;
 		o->module = adv_module_get(module);
 		o->wish = *wish;
+		o->is_remote = remote != NULL;
+		if (remote != NULL)
+			o->remote = *remote;
 		adv_waiting_start(&o->waiting, request);
 		rc = adv_registry_load(c->registry, module, module_loaded, o);
 	}
@@ -164,10 +226,62 @@ static void load_then_open(struct adv_control *c, struct adv_http_request *reque
 	adv_http_fail(request, ADV_SYSTEM, "the node is out of memory");
 }
 
+/* What a lease over verbs says beside; as text and numbers. */
+struct verbs_fields {
+	const char *fabric, *client;
+	uint64_t link, mirror_rkey, hand_over;
+};
+
+static bool client_parse(const char *text, uint8_t id[ADV_CLIENT_ID_BYTES])
+{
+	if (text == NULL || strlen(text) != (size_t)2 * ADV_CLIENT_ID_BYTES ||
+	    strspn(text, "0123456789abcdef") != strlen(text))
+		return false;
+	for (int i = 0; i < ADV_CLIENT_ID_BYTES; i++) {
+		unsigned byte = 0;
+		sscanf(text + 2 * i, "%2x", &byte);
+		id[i] = (uint8_t)byte;
+	}
+	return true;
+}
+
+/* Which fabric the lease is for. False: it cannot be had, and the request is answered. */
+static bool fabric_of(struct adv_control *c, struct adv_http_request *request,
+		      const struct verbs_fields *f, struct adv_remote_wish *wish, bool *is_remote)
+{
+	*is_remote = f->fabric != NULL && strcmp(f->fabric, "verbs") == 0;
+	if (f->fabric != NULL && !*is_remote && strcmp(f->fabric, "shm") != 0) {
+		adv_http_fail(request, ADV_INVALID, "no fabric \"%.32s\": shm or verbs", f->fabric);
+		return false;
+	}
+	if (!*is_remote)
+		return true;
+	if (c->remotes == NULL) {
+		adv_http_fail(request, ADV_INVALID,
+			      "this node speaks no verbs: start it with --verbs DEVICE");
+		return false;
+	}
+	if (!client_parse(f->client, wish->client) || f->mirror_rkey > UINT32_MAX ||
+	    f->link > UINT32_MAX || f->hand_over > 1 || adv_http_header(request, "Upgrade") == NULL) {
+		adv_http_fail(request, ADV_INVALID,
+			      "a lease over verbs needs \"client\" (32 hexadecimal digits), "
+			      "\"mirror_rkey\" and \"Upgrade: %s\"",
+			      ADV_LANE_UPGRADE);
+		return false;
+	}
+	wish->link = (uint32_t)f->link;
+	wish->mirror_rkey = (uint32_t)f->mirror_rkey;
+	wish->hand_over = f->hand_over == 1;
+	return true;
+}
+
 static void post(struct adv_control *c, struct adv_http_request *request)
 {
 	const char *name = NULL;
 	uint64_t workers = 1, slots = ADV_SLOTS_DEFAULT;
+	struct verbs_fields verbs = {0};
+	struct adv_remote_wish remote;
+	bool is_remote = false;
 	struct adv_lease_wish wish = {
 		.tenant = adv_http_uid(request),
 		.in_capacity = ADV_CAPACITY_DEFAULT,
@@ -185,6 +299,11 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		{"memory_bytes", ADV_FIELD_U64, &wish.memory_bytes},
 		{"ttl_ms", ADV_FIELD_U64, &wish.ttl_ms},
 		{"hot_us", ADV_FIELD_HOT, &wish.hot_us},
+		{"fabric", ADV_FIELD_STRING, &verbs.fabric},
+		{"client", ADV_FIELD_STRING, &verbs.client},
+		{"link", ADV_FIELD_U64, &verbs.link},
+		{"mirror_rkey", ADV_FIELD_U64, &verbs.mirror_rkey},
+		{"hand_over", ADV_FIELD_U64, &verbs.hand_over},
 	};
 	json_t *body = upgrade_ok(request, true) ? adv_http_json(request) : NULL;
 	if (body == NULL)
@@ -195,7 +314,7 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		adv_http_fail(request, ADV_INVALID, "the request must name a \"module\"");
 	else if (ok && c->stopping)
 		adv_http_fail(request, ADV_NO_CAPACITY, "the node is stopping");
-	else if (ok)
+	else if (ok && fabric_of(c, request, &verbs, &remote, &is_remote))
 		module = adv_api_module(c, request, name);
 	json_decref(body);
 	if (module == NULL)
@@ -203,9 +322,9 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 	wish.workers = workers > UINT32_MAX ? UINT32_MAX : (uint32_t)workers;
 	wish.slots = slots > UINT32_MAX ? UINT32_MAX : (uint32_t)slots;
 	if (module->memfd >= 0)
-		open_lease(c, request, module, &wish);
+		open_lease(c, request, module, &wish, is_remote ? &remote : NULL);
 	else
-		load_then_open(c, request, module, &wish);
+		load_then_open(c, request, module, &wish, is_remote ? &remote : NULL);
 }
 
 /* ---- the others ---- */

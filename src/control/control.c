@@ -59,6 +59,8 @@ static int start_loop(struct adv_control *c, char *reason, size_t size)
 static int start_cores(struct adv_control *c, char *reason, size_t size)
 {
 	const struct adv_cores_options options = {.worker_cpus = c->options.worker_cpus,
+						  .poller_cpus = c->options.poller_cpus,
+						  .nr_pollers = c->options.verbs != NULL ? c->options.nr_pollers : 0,
 						  .oversubscribe = c->options.oversubscribe};
 	return adv_cores_create(&options, &c->cores, reason, size);
 }
@@ -103,6 +105,31 @@ static int start_lanes(struct adv_control *c, char *reason, size_t size)
 	return adv_lanes_create(c->loop, &c->lanes);
 }
 
+/* Pollers take the CPUs that are named for them, or share the housekeeping's with whoever is there. */
+static int start_remotes(struct adv_control *c, char *reason, size_t size)
+{
+#if ADV_HAVE_VERBS
+	const struct adv_control_options *o = &c->options;
+	if (o->verbs == NULL)
+		return 0;
+	struct adv_remotes_options options = {.loop = c->loop,
+					      .address = *o->verbs,
+					      .placement = o->placement,
+					      .nr_pollers = o->nr_pollers};
+	for (uint32_t i = 0; i < o->nr_pollers; i++) {
+		struct adv_core place = adv_cores_poller(c->cores, i);
+		options.pollers[i].cpu = place.cpu;
+		options.pollers[i].shared = place.shared;
+	}
+	return adv_remotes_create(&options, &c->remotes, reason, size);
+#else
+	if (c->options.verbs == NULL)
+		return 0;
+	snprintf(reason, size, "this adverb was built without libibverbs and librdmacm");
+	return -ENOTSUP;
+#endif
+}
+
 static int start_timers(struct adv_control *c, char *reason, size_t size)
 {
 	(void)reason;
@@ -128,6 +155,7 @@ static const struct {
 } steps[] = {
 	{"event loop", start_loop}, {"core map", start_cores},	    {"lease table", start_leases},
 	{"ledger", start_ledger},   {"sandboxes", start_sandboxes}, {"lane memory", start_lanes},
+	{"verbs", start_remotes},
 	{"timers", start_timers},   {"control socket", start_http},
 };
 
@@ -236,10 +264,31 @@ static void forget_all(struct adv_control *c)
 	}
 }
 
+/* After that no device reaches lane memory: it can be freed at once. */
+static void stop_remotes(struct adv_control *c)
+{
+#if ADV_HAVE_VERBS
+	if (c->remotes == NULL)
+		return;
+	adv_remotes_destroy(c->remotes);
+	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
+	     e = adv_leases_next(c->leases, e)) {
+		struct adv_held *h = e->user;
+		if (h == NULL || h->remote == NULL)
+			continue;
+		h->remote = NULL;
+		h->finishing = false;
+	}
+#else
+	(void)c;
+#endif
+}
+
 void adv_control_destroy(struct adv_control *c)
 {
 	if (c == NULL)
 		return;
+	stop_remotes(c);
 	if (c->leases != NULL && c->http != NULL) {
 		forget_all(c);
 		adv_workers_store(c); /* the registry's thread finishes its jobs before it ends */

@@ -6,6 +6,7 @@
  *	api*.c        requests in, answers out
  *	held.c        a lease's life: attach, renewal, end
  *	lanes.c       its shared memory, made ahead
+ *	remote*.c     leases over verbs: regions, queue pairs, connections
  *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
  *	deploy.c      a module's way from bytes to the registry
  *	sandboxes.c   warden and pool
@@ -23,6 +24,7 @@
 #include "control/http.h"
 #include "control/lanes.h"
 #include "control/loop.h"
+#include "control/remote.h"
 #include "control/sandboxes.h"
 #include "lane/supervisor.h"
 #include "registry/registry.h"
@@ -39,6 +41,10 @@ struct adv_control_options {
 	uint64_t memory_bytes; /* that leases may reserve */
 	uint64_t stop_grace_ms;
 	struct adv_pool_options pool;
+	const struct sockaddr_storage *verbs; /* where to listen by RDMA; NULL: not */
+	enum adv_placement placement;
+	uint32_t nr_pollers;
+	const char *poller_cpus; /* or NULL */
 };
 
 struct adv_control {
@@ -52,6 +58,7 @@ struct adv_control {
 	struct adv_ledger *ledger;
 	struct adv_sandboxes *sandboxes;
 	struct adv_lanes *lanes;
+	struct adv_remotes *remotes;	 /* NULL: no verbs here */
 	struct adv_timer lease_timer;	 /* the next lease whose time is up */
 	struct adv_timer watchdog_timer; /* runs while there are leases */
 	struct adv_timer usage_timer;	 /* each second while there are leases */
@@ -97,14 +104,29 @@ struct adv_held {
 	uint32_t hot_hits;   /* of the first claims */
 	uint64_t deaths;     /* workers that were replaced */
 	bool finishing;	     /* inside adv_held_finish(): its client may be found gone */
+	bool client_gone;    /* nobody waits for its end */
+	bool is_remote;		   /* over verbs */
+	struct adv_remote *remote; /* its end there; NULL: a local lease, or over */
+	void (*granted)(struct adv_held *held, enum adv_status status, const char *reason); /* remote: see adv_held_open() */
+	void *granted_user;
 	uint64_t counted_ns; /* usage is in the ledger up to here, CLOCK_BOOTTIME */
 	struct adv_http_upgraded *connection;
 	struct adv_worker_slot *workers;
 };
 
-/* Grants a lease and sets it going. ADV_OK, or a status with `reason`; then nothing is held. The module's memfd is loaded. */
+/*
+ * Grants a lease and sets it going. ADV_OK, or a status with `reason`; then nothing is held. The module's memfd is loaded.
+ * A lease over verbs (`remote` is not NULL) can be handed out only when its memory is registered: `granted` is called then, or when that
+ * failed, once. The lease may end before: with the status that says why, and is no more then.
+ */
+struct adv_held_remote {
+	struct adv_remote_wish wish;
+	void (*granted)(struct adv_held *held, enum adv_status status, const char *reason);
+	void *user;
+};
 enum adv_status adv_held_open(struct adv_control *control, struct adv_module *module,
-			      const struct adv_lease_wish *wish, struct adv_held **held,
+			      const struct adv_lease_wish *wish,
+			      const struct adv_held_remote *remote, struct adv_held **held,
 			      char *reason, size_t reason_size);
 
 /* Answers the request with 101 and the descriptors; before these `grant`, when the request asked for the lease too (else NULL). */
@@ -119,8 +141,8 @@ void adv_held_end(struct adv_held *held, enum adv_status status);
 /* The last worker is reaped, or there was none: tells the client, settles the bill, frees everything. */
 void adv_held_finish(struct adv_held *held);
 
-/* Wakes the client, wherever it sleeps. */
-void adv_held_wake(struct adv_held *held);
+/* A node line has changed (UINT32_MAX: all of them): wakes the client, wherever it sleeps. */
+void adv_held_wake(struct adv_held *held, uint32_t lane);
 
 /* Moves the timer to the next lease whose time is up. After each change of a lease's times. */
 void adv_held_schedule(struct adv_control *control);
@@ -143,6 +165,9 @@ void adv_workers_count(struct adv_held *held);
 
 /* Hands what has changed in the ledger to the registry's thread. */
 void adv_workers_store(struct adv_control *control);
+
+/* Do its workers sleep between calls because a poller needs their core? */
+bool adv_held_blocks(const struct adv_held *held);
 
 /* Has any lane calls in flight? */
 bool adv_workers_busy(const struct adv_held *held);

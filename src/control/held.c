@@ -16,9 +16,14 @@
 #define SCHEDULE_MAX_NS \
 	ADV_SEC /* lease times go on while the machine sleeps, the loop's timers do not */
 
-void adv_held_wake(struct adv_held *h)
+void adv_held_wake(struct adv_held *h, uint32_t lane)
 {
 	uint64_t one = 1;
+	if (h->is_remote) {
+		if (h->remote != NULL)
+			adv_remote_line_changed(h->remote, lane);
+		return;
+	}
 	/* A full counter is readable too: there is nothing to lose. */
 	ssize_t ignored = write(h->memory.event_fd, &one, sizeof(one));
 	(void)ignored;
@@ -78,8 +83,65 @@ static enum adv_status refuse(enum adv_status status, char *reason, size_t size,
 	return status;
 }
 
+/* ---- over verbs ---- */
+
+static void held_over(struct adv_held *h);
+
+#if ADV_HAVE_VERBS
+static void remote_ready(void *user, enum adv_status status, const char *reason)
+{
+	struct adv_held *h = user;
+	void (*granted)(struct adv_held *, enum adv_status, const char *) = h->granted;
+	h->granted = NULL;
+	if (granted != NULL)
+		granted(h, status, reason);
+	if (status != ADV_OK)
+		adv_held_end(h, status);
+}
+
+static void remote_gone(void *user, const char *reason)
+{
+	struct adv_held *h = user;
+	adv_log_info("lease %llu ends: %s", (unsigned long long)h->entry->id, reason);
+	h->client_gone = true;
+	adv_held_end(h, ADV_CLOSED);
+}
+
+static void remote_ended(void *user)
+{
+	struct adv_held *h = user;
+	h->remote = NULL;
+	held_over(h);
+}
+
+static enum adv_status open_remote(struct adv_held *h, const struct adv_held_remote *remote,
+				   char *reason, size_t size)
+{
+	struct adv_remote_options options = {
+		.wish = remote->wish,
+		.geometry = &h->geometry,
+		.memory = &h->memory,
+		.lease = h->entry->id,
+		.tenant = h->entry->wish.tenant,
+		.hot_us = h->entry->wish.hot_us,
+		.ready = remote_ready,
+		.gone = remote_gone,
+		.ended = remote_ended,
+		.user = h,
+	};
+	memcpy(options.token, h->entry->token, sizeof(options.token));
+	enum adv_status status = adv_remote_open(h->control->remotes, &options, &h->remote);
+	if (status != ADV_OK)
+		snprintf(reason, size, "the node has no RDMA device any more, or no memory");
+	h->granted = remote->granted;
+	h->granted_user = remote->user;
+	return status;
+}
+#endif
+
 enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
-			      const struct adv_lease_wish *wish, struct adv_held **out,
+			      const struct adv_lease_wish *wish,
+			      const struct adv_held_remote *remote, struct adv_held **out,
 			      char *reason, size_t size)
 {
 	struct adv_lease_entry *entry;
@@ -96,6 +158,7 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 	}
 	h->entry = entry;
 	h->counted_ns = now;
+	h->is_remote = remote != NULL;
 	entry->user = h;
 	status = geometry_of(&entry->wish, &h->geometry, reason, size);
 	int rc = status == ADV_OK ? adv_lanes_take(c->lanes, &h->geometry, &h->memory) : 0;
@@ -107,8 +170,13 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 		return status;
 	}
 	status = adv_workers_start(h);
-	if (status != ADV_OK) {
+	if (status != ADV_OK)
 		snprintf(reason, size, "the node has no sandbox left: max_sandboxes are in use");
+#if ADV_HAVE_VERBS
+	if (status == ADV_OK && remote != NULL)
+		status = open_remote(h, remote, reason, size);
+#endif
+	if (status != ADV_OK) {
 		adv_held_end(h, status);
 		return status;
 	}
@@ -155,6 +223,7 @@ static void client_gone(void *user)
 {
 	struct adv_held *h = user;
 	h->connection = NULL;
+	h->client_gone = true;
 	adv_held_end(h, ADV_CLOSED);
 }
 
@@ -165,7 +234,7 @@ void adv_held_attach(struct adv_held *h, struct adv_http_request *request, const
 	const struct adv_http_upgrade upgrade = {.protocol = ADV_LANE_UPGRADE,
 						 .grant = grant,
 						 .fds = fds,
-						 .nr_fds = 4,
+						 .nr_fds = h->is_remote ? 0 : 4,
 						 .on_line = client_line,
 						 .on_close = client_gone,
 						 .user = h};
@@ -186,7 +255,7 @@ void adv_held_revoke(struct adv_held *h, uint64_t grace_ms)
 		return;
 	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++)
 		adv_supervisor_revoke(&h->workers[i].supervisor);
-	adv_held_wake(h);
+	adv_held_wake(h, UINT32_MAX);
 	snprintf(line, sizeof(line), "revoked %llu", (unsigned long long)grace_ms);
 	/* Sending may find that the client is gone, and end the lease: it is not touched after that. */
 	if (h->connection != NULL)
@@ -204,11 +273,28 @@ void adv_held_end(struct adv_held *h, enum adv_status status)
 		adv_held_finish(h);
 }
 
-void adv_held_finish(struct adv_held *h)
+/* The client is told; nothing of the lease is in use any more. */
+static void held_over(struct adv_held *h)
 {
 	struct adv_control *c = h->control;
-	enum adv_status status = h->entry->end_status;
 	char line[64];
+	if (h->granted != NULL)
+		h->granted(h, h->entry->end_status, "it ended before it could be handed out");
+	if (h->connection != NULL) {
+		snprintf(line, sizeof(line), "ended %s", adv_status_name(h->entry->end_status));
+		adv_http_upgraded_send(h->connection, line);
+	}
+	/* Sending may have found that the client is gone. */
+	if (h->connection != NULL)
+		adv_http_upgraded_close(h->connection);
+	adv_leases_forget(c->leases, h->entry);
+	held_free(h);
+	adv_held_schedule(c);
+}
+
+void adv_held_finish(struct adv_held *h)
+{
+	enum adv_status status = h->entry->end_status;
 	h->finishing = true;
 	for (uint32_t i = 0;
 	     h->memory.shared[ADV_LANE_SLOTS].map != NULL && i < h->geometry.nr_lanes; i++) {
@@ -218,17 +304,15 @@ void adv_held_finish(struct adv_held *h)
 		adv_supervisor_end(&h->workers[i].supervisor, status);
 	}
 	if (h->memory.event_fd >= 0)
-		adv_held_wake(h);
-	if (h->connection != NULL) {
-		snprintf(line, sizeof(line), "ended %s", adv_status_name(status));
-		adv_http_upgraded_send(h->connection, line);
+		adv_held_wake(h, UINT32_MAX);
+#if ADV_HAVE_VERBS
+	/* Its memory is freed when no device can reach it any more: remote_ended() goes on. */
+	if (h->remote != NULL) {
+		adv_remote_end(h->remote, h->client_gone);
+		return;
 	}
-	/* Sending may have found that the client is gone. */
-	if (h->connection != NULL)
-		adv_http_upgraded_close(h->connection);
-	adv_leases_forget(c->leases, h->entry);
-	held_free(h);
-	adv_held_schedule(c);
+#endif
+	held_over(h);
 }
 
 static void lease_timer_fire(struct adv_timer *timer)

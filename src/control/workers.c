@@ -23,6 +23,25 @@ struct adv_ledger_line adv_workers_bill(const struct adv_held *h)
 
 /* ---- starting ---- */
 
+static bool blocks(const struct adv_held *h, uint32_t lane)
+{
+#if ADV_HAVE_VERBS
+	return h->is_remote && adv_remotes_share(h->control->remotes, h->entry->places[lane].cpu);
+#else
+	(void)h;
+	(void)lane;
+	return false;
+#endif
+}
+
+bool adv_held_blocks(const struct adv_held *h)
+{
+	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++)
+		if (blocks(h, i))
+			return true;
+	return false;
+}
+
 static int send_order(struct adv_worker_slot *w)
 {
 	struct adv_held *h = w->held;
@@ -39,8 +58,10 @@ static int send_order(struct adv_worker_slot *w)
 		.out_capacity = g->out_capacity,
 		.nr_functions = h->module->nr_functions,
 		.yield = place->shared,
+		.checked = h->is_remote,
 		.generation = w->supervisor.generation,
-		.hot_us = wish->hot_us,
+		/* On a poller's core nobody spins: the worker sleeps, and the poller wakes it. */
+		.hot_us = blocks(h, w->lane) ? 0 : wish->hot_us,
 	};
 	int fds[ADV_ORDER_FDS_MAX];
 	unsigned n = 0;
@@ -158,7 +179,7 @@ static void worker_died(struct adv_claim *claim, const struct adv_death *death, 
 		adv_held_end(h, ADV_WORKER_LOST);
 		return;
 	}
-	adv_held_wake(h);
+	adv_held_wake(h, w->lane);
 	replace(w);
 }
 

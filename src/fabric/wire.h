@@ -10,11 +10,12 @@
  *	client to node                                          node to client
  *	0 CALL  entry seq of that lane lies in its ring         0 DONE  completions up to seq lie in the mirror
  *	1 ARM   the lane's arm line says what was seen last     1 NOTE  look at the mirror: answers an ARM
- *	2 DONE  this lease writes no more (lane: its first)
+ *	2 QUIET this lease writes no more (lane: its first)
  */
 #ifndef ADVERB_FABRIC_WIRE_H
 #define ADVERB_FABRIC_WIRE_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,9 +64,9 @@ static inline struct adv_wire_immediate adv_wire_unpack(uint32_t immediate)
  *
  * The counter is above that of any connection tried with that lease before: a lower one is a replay.
  */
-#define ADV_HELLO_OWN	   1u /* for this lease alone: its payloads are large */
+#define ADV_HELLO_SPARE	   1u /* made ahead, for the next lease of this process */
 #define ADV_HELLO_PINGPONG 2u /* a bare ping-pong beside the lease: for measuring */
-#define ADV_HELLO_FLAGS	   (ADV_HELLO_OWN | ADV_HELLO_PINGPONG)
+#define ADV_HELLO_FLAGS	   (ADV_HELLO_SPARE | ADV_HELLO_PINGPONG)
 
 struct adv_hello {
 	uint8_t flags;

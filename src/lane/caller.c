@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "lane/entry_crc.h"
+#include "util/clock.h"
 #include "util/futex.h"
 
 void adv_caller_init(struct adv_caller *c, const struct adv_geometry *g, uint32_t lane, void *req,
@@ -41,6 +43,7 @@ static void adopt(struct adv_caller *c, uint64_t generation)
 	c->request_seq = c->completion_seq = adv_generation_base(generation);
 	c->winding_up = false;
 	c->blamed = false;
+	c->torn_since_ns = 0;
 	c->deaths++;
 }
 
@@ -100,6 +103,8 @@ enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot, uint16_t 
 	uint32_t seq = c->request_seq++;
 	struct adv_entry *e = &c->requests[seq & (c->geometry->nr_entries - 1)];
 	fill(e, slot, function, in, length, call_id, budget_us, adv_generation_epoch(generation));
+	if (c->checked)
+		e->crc = adv_entry_crc(e, seq);
 	c->calls[slot] = (struct adv_caller_call){.call_id = call_id,
 						  .deadline_ns = deadline_ns,
 						  .user_data = user_data,
@@ -142,6 +147,12 @@ static bool end_call(struct adv_caller *c, uint32_t slot, enum adv_status status
 	return true;
 }
 
+static void no_output(struct adv_result *r)
+{
+	r->length = 0;
+	r->execution_ns = 0;
+}
+
 /* A worker's word: copied out once, and believed only where it fits the caller's own books. */
 static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv_result *r)
 {
@@ -180,13 +191,53 @@ static bool arrived(const struct adv_caller *c)
 		       adv_generation_epoch(c->generation);
 }
 
+/* The slot of the call that the completion expected next belongs to: a worker completes in order. nr_slots: none. */
+static uint32_t expected(const struct adv_caller *c)
+{
+	for (uint32_t i = 0; i < c->geometry->nr_slots; i++)
+		if (c->calls[i].outstanding && c->calls[i].seq == c->completion_seq)
+			return i;
+	return c->geometry->nr_slots;
+}
+
+/* An entry whose checksum is wrong: not all of it may have come. After a while it is nobody's word. */
+static bool take_torn(struct adv_caller *c, struct adv_result *r)
+{
+	uint64_t now = adv_clock_monotonic_ns();
+	if (c->torn_since_ns == 0)
+		c->torn_since_ns = now;
+	if (now - c->torn_since_ns < ADV_LANE_TORN_NS)
+		return false;
+	c->torn_since_ns = 0;
+	uint32_t slot = expected(c);
+	c->completion_seq++;
+	no_output(r);
+	return slot < c->geometry->nr_slots && end_call(c, slot, ADV_BAD_ENTRY, 0, r);
+}
+
+/* Copies the entry out and looks at the copy: what lies in the ring may still be changing. */
+static bool take_checked(struct adv_caller *c, const struct adv_entry *e, struct adv_result *r)
+{
+	struct adv_entry copy;
+	memcpy(&copy, e, sizeof(copy));
+	atomic_signal_fence(memory_order_seq_cst);
+	if (copy.crc != adv_entry_crc(&copy, c->completion_seq))
+		return take_torn(c, r);
+	c->torn_since_ns = 0;
+	return take_one(c, &copy, r);
+}
+
 /* Bounded: a worker that publishes garbage without end must not hold its caller. */
 static bool take(struct adv_caller *c, struct adv_result *r)
 {
-	for (uint32_t i = 0; i < c->geometry->nr_entries && arrived(c); i++)
-		if (take_one(c, &c->completions[c->completion_seq & (c->geometry->nr_entries - 1)],
-			     r))
+	for (uint32_t i = 0; i < c->geometry->nr_entries && arrived(c); i++) {
+		const struct adv_entry *e =
+			&c->completions[c->completion_seq & (c->geometry->nr_entries - 1)];
+		if (c->checked ? take_checked(c, e, r) : take_one(c, e, r))
 			return true;
+		if (c->torn_since_ns != 0)
+			return false;
+	}
 	return false;
 }
 
@@ -200,12 +251,6 @@ static uint32_t oldest(const struct adv_caller *c)
 		     (int32_t)(c->calls[i].seq - c->calls[found].seq) < 0))
 			found = i;
 	return found;
-}
-
-static void no_output(struct adv_result *r)
-{
-	r->length = 0;
-	r->execution_ns = 0;
 }
 
 /* One call of a dead worker: its completion if it is there, else what became of it. False: none is left. */
@@ -270,8 +315,11 @@ bool adv_caller_ready(const struct adv_caller *c)
 static void cancel(struct adv_caller *c, const struct adv_caller_call *call)
 {
 	struct adv_entry *e = &c->requests[call->seq & (c->geometry->nr_entries - 1)];
-	if (atomic_load_explicit(&e->seq, memory_order_relaxed) == call->seq)
-		atomic_store_explicit(&e->flags, ADV_ENTRY_CANCELLED, memory_order_relaxed);
+	if (atomic_load_explicit(&e->seq, memory_order_relaxed) != call->seq)
+		return;
+	atomic_store_explicit(&e->flags, ADV_ENTRY_CANCELLED, memory_order_relaxed);
+	if (c->checked)
+		e->crc = adv_entry_crc(e, call->seq);
 }
 
 bool adv_caller_expire(struct adv_caller *c, uint64_t now_ns, struct adv_result *r)

@@ -39,6 +39,8 @@ struct adv_caller {
 	uint32_t nr_waited;	 /* of these, not abandoned */
 	uint64_t wakes;		 /* statistics */
 	uint64_t deaths;
+	bool checked;		 /* a verbs lane: entries carry checksums */
+	uint64_t torn_since_ns;	 /* the entry expected next is torn since then; 0: it is not */
 	/* while an epoch is being wound up */
 	bool winding_up;
 	bool blamed;	/* the oldest call has got the death's status; the others were not run */
@@ -58,9 +60,15 @@ struct adv_result {
 	bool slot_held; /* true: the slot is still the worker's (the caller gave up); see adv_caller_slot_free() */
 };
 
-/* The mappings are those of the whole memfds. Reads the current generation. */
+/* The mappings are those of the whole memfds. Reads the current generation. For a verbs lane the owner sets `checked` then. */
 void adv_caller_init(struct adv_caller *c, const struct adv_geometry *g, uint32_t lane, void *req,
 		     const void *cpl, void *slots, struct adv_caller_call *calls);
+
+/* The entry of the call in `slot`, as it lies in this side's ring: for whoever carries it elsewhere. */
+static inline const struct adv_entry *adv_caller_entry(const struct adv_caller *c, uint32_t slot)
+{
+	return &c->requests[c->calls[slot].seq & (c->geometry->nr_entries - 1)];
+}
 
 /*
  * Publishes a call in `slot`, which must be free. An input of up to ADV_INLINE_MAX bytes is taken from `in`; a larger one

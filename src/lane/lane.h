@@ -7,7 +7,7 @@
  * entries (the power of two not below the slots).
  *
  *	req    page 0: header. Then for lane i, at P + i * req_stride:
- *	         +0    caller line                       +256  N request entries
+ *	         +0    caller line    +64 arm line       +256  N request entries
  *	cpl    page 0: header. Then node lines, 64 bytes for each lane, in whole pages. Then for lane i at
  *	       cpl_lanes + i * cpl_stride:
  *	         +0    worker line    +128 progress line  +256  N completion entries
@@ -52,6 +52,10 @@
  * ADV_TIMEOUT; the slot stays taken until the completion comes or the epoch changes. A call starts when the worker copies
  * its entry: one that carries the flag by then is completed as ADV_TIMEOUT without being run. So does one whose budget
  * has passed since the worker first could have seen it, give or take 10 us.
+ *
+ * Checked lanes. Entries of a verbs lane carry a checksum (entry_crc.h). A reader that finds the sequence number it expects behind
+ * another checksum reads again, for ADV_LANE_TORN_NS; then the entry is bad: its call ends as ADV_BAD_ENTRY. A cancelled entry is
+ * written anew, with its own checksum. On shared memory the field is 0 and nobody looks.
  *
  * The end. The node stores `ended` (a status) in the node line after the sandbox is dead and reaped: outstanding calls end with
  * that status. `revoking` comes first when there is a grace: the caller submits nothing more and finishes what is in flight.
@@ -115,6 +119,15 @@ struct adv_caller_line {
 	uint32_t unused[15];
 };
 
+/*
+ * req, offset ADV_LANE_ARM_OFFSET of a lane; verbs lanes alone. Written by the client from afar before it sleeps: what it has seen.
+ * The poller reads it when the immediate that came behind it has come.
+ */
+struct adv_arm_line {
+	_Atomic uint32_t seen_seq;   /* of the last completion that was taken */
+	_Atomic uint32_t seen_state; /* of the node line: adv_lane_state() */
+};
+
 /* cpl, offset 0 of a lane. Written by the worker alone, rarely: callers read it after each publication. */
 struct adv_worker_line {
 	_Atomic uint32_t state;
@@ -158,7 +171,11 @@ static_assert(sizeof(struct adv_node_line) == ADV_CACHE_LINE, "one writer per ca
 
 /* Lines are fetched in pairs of 128 bytes: what the worker writes at each call shares none with what the caller reads. */
 #define ADV_LANE_PROGRESS_OFFSET 128 /* in a lane's part of cpl */
+#define ADV_LANE_ARM_OFFSET	 64  /* in a lane's part of req */
 #define ADV_LANE_RING_OFFSET	 256 /* of the entries in a lane's part of req and of cpl */
+
+/* A torn entry is read again for so long: on verbs lanes the checksum tells. */
+#define ADV_LANE_TORN_NS UINT64_C(1000000)
 
 /* Which of the three memfds. */
 enum adv_lane_file {
@@ -212,6 +229,12 @@ int adv_lane_header_check(const void *page, const struct adv_geometry *g, enum a
 static inline uint64_t adv_generation(uint16_t epoch, uint32_t base)
 {
 	return (uint64_t)epoch << 32 | base;
+}
+
+/* What a client must know of a node line to sleep: everything in it that wakes. */
+static inline uint32_t adv_lane_state(uint64_t generation, uint32_t revoking, uint32_t ended)
+{
+	return (uint32_t)(generation >> 32 & 0xffff) | (revoking != 0) << 16 | (ended & 0x7fff) << 17;
 }
 
 static inline uint16_t adv_generation_epoch(uint64_t generation)

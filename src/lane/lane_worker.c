@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "lane/entry_crc.h"
 #include "lane/lane_worker.h"
 #include "util/clock.h"
 #include "util/futex.h"
@@ -32,6 +33,7 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 	w->epoch = adv_generation_epoch(o->generation);
 	w->request_seq = w->completion_seq = w->backlog_seq = adv_generation_base(o->generation);
 	w->hot_ns = o->hot_us > UINT64_MAX / 1000 ? UINT64_MAX : o->hot_us * 1000;
+	w->checked = o->checked;
 	w->yield = o->yield;
 	w->event_fd = o->event_fd;
 	w->ticks = o->ticks;
@@ -151,10 +153,30 @@ static uint64_t seen_since(struct adv_worker_lane *w, uint32_t seq, uint64_t now
 	return now;
 }
 
+/* The entry as a whole: read again while its checksum is wrong. False: it stays wrong. */
+static bool copy_whole(const struct adv_worker_lane *w, struct adv_entry *copy)
+{
+	uint64_t begun = 0;
+	for (;;) {
+		memcpy(copy, next_request(w), sizeof(*copy));
+		atomic_signal_fence(memory_order_seq_cst);
+		if (copy->crc == adv_entry_crc(copy, w->request_seq))
+			return true;
+		uint64_t now = adv_ticks_now(&w->ticks);
+		if (begun == 0)
+			begun = now;
+		if (adv_ticks_ns(&w->ticks, now - begun) >= ADV_LANE_TORN_NS)
+			return false;
+		adv_pause();
+	}
+}
+
 /* Copies the entry out, once. False: it is answered already, or its call must not be run. */
 static bool take(struct adv_worker_lane *w, struct adv_work *work)
 {
-	const struct adv_entry *e = next_request(w);
+	struct adv_entry copy;
+	bool whole = !w->checked || copy_whole(w, &copy);
+	const struct adv_entry *e = w->checked ? &copy : next_request(w);
 	uint32_t seq = w->request_seq++;
 	uint16_t flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
 	memcpy(work->small, e->payload, ADV_INLINE_MAX);
@@ -174,7 +196,7 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 	work->out = w->outputs[work->slot];
 	work->in = work->length <= ADV_INLINE_MAX ? work->small
 						  : w->inputs + (size_t)work->slot * w->in_capacity;
-	if (work->length > w->in_capacity) {
+	if (work->length > w->in_capacity || !whole) {
 		reject(w, work, ADV_BAD_ENTRY);
 		return false;
 	}

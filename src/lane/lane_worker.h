@@ -35,6 +35,7 @@ struct adv_worker_lane {
 	uint32_t completion_seq; /* of the next completion */
 	uint64_t hot_ns;	 /* UINT64_MAX: always; 0: never */
 	bool unfenced; /* completions were published since the last look at the caller's state */
+	bool checked;  /* a verbs lane: entries carry checksums */
 	bool yield;    /* the core is shared: sched_yield() while spinning */
 	int event_fd;
 	struct adv_ticks ticks;
@@ -69,6 +70,7 @@ struct adv_worker_lane_options {
 	uint64_t hot_us; /* UINT64_MAX always */
 	uint32_t nr_functions;
 	int event_fd;
+	bool checked;
 	bool yield;
 	struct adv_ticks ticks;
 };

@@ -22,6 +22,7 @@ enum kind {
 	KIND_DURATION,	/* uint64_t, nanoseconds */
 	KIND_SUBSCRIBE, /* auto or no */
 	KIND_LEVEL,	/* error, warning, info, debug */
+	KIND_PLACEMENT, /* auto, memory, immediate */
 };
 
 struct key {
@@ -57,6 +58,14 @@ static const struct key keys[] = {
 	    "CPUs for workers, like 2-63,66; default: all but the first core"),
 	KEY("cores", "oversubscribe", "oversubscribe", "auto|no", KIND_SUBSCRIBE, oversubscribe, 0,
 	    0, "share cores among workers when all are taken"),
+	KEY("cores", "pollers", "poller-cpus", "LIST", KIND_TEXT, poller_cpus, 0, 0,
+	    "CPUs for pollers of the verbs fabric; default: some of their own where there are many"),
+	KEY("verbs", "listen", "verbs", "DEVICE|ADDRESS", KIND_TEXT, verbs, 0, 0,
+	    "serve remote clients by RDMA: DEVICE[:PORT] or ADDRESS[:PORT]"),
+	KEY("verbs", "pollers", "pollers", "N", KIND_COUNT, nr_pollers, 1, ADV_POLLERS_MAX,
+	    "threads that move verbs traffic"),
+	KEY("verbs", "placement", "placement", "auto|memory|immediate", KIND_PLACEMENT, placement, 0, 0,
+	    "how calls are seen: in memory (the device must place in order), or by completions"),
 	KEY("leases", "max", "max-leases", "N", KIND_COUNT, max_leases, 1, ADV_LEASES_MAX,
 	    "leases at a time"),
 	KEY("leases", "memory", "memory", "SIZE", KIND_SIZE, memory_bytes, ADV_LEASE_MEMORY_MIN,
@@ -125,6 +134,21 @@ static int set_level(enum adv_log_level *to, const char *value, const char *wher
 	return bad(where, value, "error, warning, info or debug", reason, size);
 }
 
+static const char *const placements[] = {[ADV_PLACEMENT_AUTO] = "auto",
+					 [ADV_PLACEMENT_MEMORY] = "memory",
+					 [ADV_PLACEMENT_IMMEDIATE] = "immediate"};
+
+static int set_placement(enum adv_placement *to, const char *value, const char *where, char *reason,
+			 size_t size)
+{
+	for (size_t i = 0; i < sizeof(placements) / sizeof(placements[0]); i++)
+		if (strcmp(placements[i], value) == 0) {
+			*to = (enum adv_placement)i;
+			return 0;
+		}
+	return bad(where, value, "auto, memory or immediate", reason, size);
+}
+
 static int set(struct adv_config *c, const struct key *k, const char *value, const char *where,
 	       char *reason, size_t size)
 {
@@ -163,6 +187,8 @@ static int set(struct adv_config *c, const struct key *k, const char *value, con
 		return 0;
 	case KIND_LEVEL:
 		return set_level(to, value, where, reason, size);
+	case KIND_PLACEMENT:
+		return set_placement(to, value, where, reason, size);
 	}
 	return -EINVAL;
 }
@@ -202,6 +228,7 @@ static void set_defaults(struct adv_config *c)
 	c->pool_hot_modules = ADV_POOL_HOT_MODULES_MAX;
 	c->max_sandboxes = 1024;
 	c->oversubscribe = ADV_OVERSUBSCRIBE_AUTO;
+	c->nr_pollers = 1;
 	c->max_leases = ADV_LEASES_MAX;
 	c->memory_bytes = default_memory();
 	c->stop_grace_ns = ADV_STOP_GRACE_MS_DEFAULT * ADV_MS;
@@ -387,7 +414,9 @@ static void print_value(const struct adv_config *c, const struct key *k, char *o
 	case KIND_PATH:
 	case KIND_TEXT:
 		snprintf(out, size, "%s",
-			 ((const char *)at)[0] != '\0' ? (const char *)at : "(chosen by topology)");
+			 ((const char *)at)[0] != '\0'	   ? (const char *)at
+			 : strcmp(k->section, "cores") == 0 ? "(chosen by topology)"
+							    : "(none)");
 		break;
 	case KIND_LISTEN:
 		snprintf(out, size, "unix:%s", (const char *)at);
@@ -410,6 +439,9 @@ static void print_value(const struct adv_config *c, const struct key *k, char *o
 		for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
 			if (levels[i].level == *(const enum adv_log_level *)at)
 				snprintf(out, size, "%s", levels[i].name);
+		break;
+	case KIND_PLACEMENT:
+		snprintf(out, size, "%s", placements[*(const enum adv_placement *)at]);
 		break;
 	}
 }

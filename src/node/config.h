@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "allocator/cores.h"
+#include "control/remote.h"
 #include "util/log.h"
 
 #define ADV_CONFIG_PATH_MAX 1024
@@ -21,7 +22,7 @@ enum adv_config_source {
 	ADV_CONFIG_OPTION,
 };
 
-#define ADV_CONFIG_KEYS 16
+#define ADV_CONFIG_KEYS 24
 
 struct adv_config {
 	char state_dir[ADV_CONFIG_PATH_MAX];
@@ -33,6 +34,10 @@ struct adv_config {
 	uint32_t max_sandboxes;
 	char worker_cpus[ADV_CONFIG_PATH_MAX]; /* a CPU list, or "" */
 	enum adv_oversubscribe oversubscribe;
+	char poller_cpus[ADV_CONFIG_PATH_MAX];
+	char verbs[ADV_CONFIG_PATH_MAX]; /* DEVICE[:PORT] or ADDRESS[:PORT]; "": no verbs */
+	uint32_t nr_pollers;
+	enum adv_placement placement;
 	uint32_t max_leases;
 	uint64_t memory_bytes;	/* that leases may reserve together */
 	uint64_t stop_grace_ns; /* between SIGTERM and the end of leases */

@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #include "control/control.h"
+#if ADV_HAVE_VERBS
+#include "fabric/device.h"
+#endif
 #include "node/config.h"
 #include "node/listen.h"
 #include "node/notify.h"
@@ -32,20 +35,25 @@ struct node {
 	struct adv_watch signals;
 	struct adv_registry *registry;
 	struct adv_control *control;
+	struct sockaddr_storage verbs;
 };
 
 /* ---- the steps of the start ---- */
 
 static int start_limits(struct node *n, char *reason, size_t size)
 {
-	struct rlimit files;
-	(void)n;
+	struct rlimit files, locked;
 	(void)reason;
 	(void)size;
 	/* Two descriptors a sandbox, seven a lease. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	/* What a device reads and writes is locked: as much as the machine allows. */
+	if (n->config.verbs[0] != '\0' && getrlimit(RLIMIT_MEMLOCK, &locked) == 0) {
+		locked.rlim_cur = locked.rlim_max = geteuid() == 0 ? RLIM_INFINITY : locked.rlim_max;
+		setrlimit(RLIMIT_MEMLOCK, &locked);
 	}
 	signal(SIGPIPE, SIG_IGN);
 	return 0;
@@ -137,6 +145,19 @@ static void signalled(struct adv_watch *watch)
 	}
 }
 
+/* Where remote clients are to be served; before anything is promised to anyone. */
+static int start_verbs(struct node *n, char *reason, size_t size)
+{
+	if (n->config.verbs[0] == '\0')
+		return 0;
+#if ADV_HAVE_VERBS
+	return adv_device_resolve(n->config.verbs, ADV_VERBS_PORT_DEFAULT, &n->verbs, reason, size);
+#else
+	snprintf(reason, size, "this adverb was built without libibverbs and librdmacm");
+	return -ENOTSUP;
+#endif
+}
+
 static int start_control(struct node *n, char *reason, size_t size)
 {
 	const struct adv_config *config = &n->config;
@@ -150,6 +171,10 @@ static int start_control(struct node *n, char *reason, size_t size)
 		.max_leases = config->max_leases,
 		.memory_bytes = config->memory_bytes,
 		.stop_grace_ms = config->stop_grace_ns / ADV_MS,
+		.verbs = config->verbs[0] != '\0' ? &n->verbs : NULL,
+		.placement = config->placement,
+		.nr_pollers = config->nr_pollers,
+		.poller_cpus = config->poller_cpus[0] != '\0' ? config->poller_cpus : NULL,
 		.pool = {.cold = config->pool_cold,
 			 .hot = config->pool_hot,
 			 .hot_modules = config->pool_hot_modules,
@@ -173,6 +198,7 @@ static const struct {
 	{"control socket", start_socket},
 	{"privileges", start_privileges},
 	{"signals", start_signals},
+	{"verbs", start_verbs},
 	{"registry", start_registry}, /* the first thread */
 	{"control thread", start_control},
 };

@@ -142,11 +142,13 @@ const char *adv_lease_state_name(enum adv_lease_state state)
 /* ---- control ---- */
 
 enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
-			      const struct adv_lease_wish *wish, struct adv_held **out,
+			      const struct adv_lease_wish *wish,
+			      const struct adv_held_remote *remote, struct adv_held **out,
 			      char *reason, size_t reason_size)
 {
 	struct adv_geometry g;
 	(void)m;
+	held.is_remote = remote != NULL;
 	held.control = control;
 	held.entry = &lease;
 	if (wish->workers != 1 || adv_geometry_init(&g, wish->workers, wish->slots,
@@ -155,8 +157,25 @@ enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
 		return ADV_INVALID;
 	}
 	*out = &held;
+	if (remote != NULL) {
+		held.granted_user = remote->user;
+		remote->granted(&held, remote->wish.link == 1 ? ADV_NO_CAPACITY : ADV_OK, "so it is");
+	}
 	return ADV_OK;
 }
+
+bool adv_held_blocks(const struct adv_held *h)
+{
+	return h->is_remote;
+}
+
+#if ADV_HAVE_VERBS
+json_t *adv_remote_json(const struct adv_remote *remote)
+{
+	(void)remote;
+	return json_object();
+}
+#endif
 
 static void on_line(void *user, const char *line, size_t length)
 {
