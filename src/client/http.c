@@ -1,5 +1,5 @@
 /*
- * http.c - one HTTP/1.1 request and its answer over a Unix stream socket, within a deadline. Any thread.
+ * http.c - one HTTP/1.1 request and its answer over a stream socket, within a deadline. Any thread.
  * Sockets stay blocking; every call on them says MSG_DONTWAIT and waits in poll(). No call raises SIGPIPE.
  */
 #include <errno.h>
@@ -33,47 +33,11 @@ int adv_client_left_ms(uint64_t deadline_ns)
 	return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-/* ---- dialling ---- */
-
-static enum adv_status dial_failed(const char *path, int error)
-{
-	const char *hint =
-		error == ENOENT || error == ECONNREFUSED
-			? "start a node with `adverb serve`, or name its socket in ADVERB_HOST"
-		: error == EACCES || error == EPERM ? "the socket's owner must let this user in"
-		: error == EAGAIN		    ? "it takes no connections: is it stopped?"
-						    : "is that an Adverb node's socket?";
-	return adv_client_fail(ADV_NO_NODE, "no node at %s: %s; %s", path, strerror(error), hint);
-}
-
-enum adv_status adv_client_dial(const char *path, uint64_t deadline_ns, int *out)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	ADV_CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return adv_client_fail(ADV_SYSTEM, "no socket for %s: %s", path, strerror(errno));
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	for (;;) {
-		/* A full backlog blocks connect() for as long as the send timeout says. */
-		int left = adv_client_left_ms(deadline_ns);
-		struct timeval limit = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
-		if (left == 0)
-			return dial_failed(path, EAGAIN);
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-			break;
-		if (errno != EINTR)
-			return dial_failed(path, errno);
-	}
-	*out = adv_fd_steal(&fd);
-	return ADV_OK;
-}
-
 /* ---- the answer ---- */
 
 struct exchange {
 	int fd;
-	const char *who;
+	const struct adv_address *address;
 	uint64_t deadline_ns;
 	const struct adv_client_request *request;
 	struct adv_client_answer *answer;
@@ -196,11 +160,11 @@ static enum adv_status broken(const struct exchange *x)
 {
 	if (x->out_of_memory)
 		return adv_client_fail(ADV_NO_MEMORY, "no memory for the answer of the node at %s",
-				       x->who);
+				       x->address->text);
 	if (x->too_large)
 		return adv_client_fail(ADV_PROTOCOL, "the node at %s answers more than %u MiB",
-				       x->who, (unsigned)(ADV_CLIENT_REPLY_BYTES_MAX / ADV_MIB));
-	return adv_client_fail(ADV_PROTOCOL, "the node at %s does not answer in HTTP: %s", x->who,
+				       x->address->text, (unsigned)(ADV_CLIENT_REPLY_BYTES_MAX / ADV_MIB));
+	return adv_client_fail(ADV_PROTOCOL, "the node at %s does not answer in HTTP: %s", x->address->text,
 			       http_errno_description(HTTP_PARSER_ERRNO(&x->parser)));
 }
 
@@ -251,7 +215,7 @@ static enum adv_status hung_up(const struct exchange *x)
 {
 	return adv_client_fail(ADV_NODE_GONE,
 			       "the node at %s closed the connection before it had answered %s %s",
-			       x->who, x->request->method, x->request->path);
+			       x->address->text, x->request->method, x->request->path);
 }
 
 static enum adv_status receive_failed(const struct exchange *x, int error)
@@ -259,10 +223,10 @@ static enum adv_status receive_failed(const struct exchange *x, int error)
 	if (error == EPROTO)
 		return adv_client_fail(ADV_PROTOCOL,
 				       "the node at %s sent more descriptors than a lease has",
-				       x->who);
+				       x->address->text);
 	return error == ECONNRESET ? hung_up(x)
 				   : adv_client_fail(ADV_SYSTEM, "reading from the node at %s: %s",
-						     x->who, strerror(error));
+						     x->address->text, strerror(error));
 }
 
 /* What comes behind a 101: the grant, if one is announced, then bytes of the new protocol. */
@@ -277,7 +241,7 @@ static enum adv_status keep_rest(struct exchange *x, const char *at, size_t leng
 	length -= granted;
 	if (length > sizeof(a->rest) - a->rest_size)
 		return adv_client_fail(ADV_PROTOCOL, "the node at %s sends too much after its 101",
-				       x->who);
+				       x->address->text);
 	memcpy(a->rest + a->rest_size, at, length);
 	a->rest_size += length;
 	return ADV_OK;
@@ -323,10 +287,10 @@ static enum adv_status wait_for(struct exchange *x, short events, short *came)
 	/* Also for a node that never falls silent and never comes to an end. */
 	if (left == 0)
 		return adv_client_fail(ADV_TIMEOUT, "the node at %s did not answer %s %s in time",
-				       x->who, x->request->method, x->request->path);
+				       x->address->text, x->request->method, x->request->path);
 	int n = poll(&p, 1, left);
 	if (n < 0 && errno != EINTR)
-		return adv_client_fail(ADV_SYSTEM, "waiting for the node at %s: %s", x->who,
+		return adv_client_fail(ADV_SYSTEM, "waiting for the node at %s: %s", x->address->text,
 				       strerror(errno));
 	*came = n > 0 ? p.revents : 0;
 	return ADV_OK;
@@ -400,13 +364,15 @@ static enum adv_status send_request(struct exchange *x, bool *stopped)
 {
 	const struct adv_client_request *r = x->request;
 	char head[ADV_CLIENT_PATH_MAX + 2048];
-	char type[128] = "";
+	char type[128] = "", token[ADV_CLIENT_TOKEN_MAX + 32] = "";
 	if (r->body_size > 0)
 		snprintf(type, sizeof(type), "Content-Type: %s\r\n", r->type);
+	if (x->address->kind != ADV_ADDRESS_UNIX && x->address->token[0] != '\0')
+		snprintf(token, sizeof(token), "Authorization: Bearer %s\r\n", x->address->token);
 	int n = snprintf(head, sizeof(head),
-			 "%s %s HTTP/1.1\r\nHost: adverb\r\nAdverb-Protocol: %d\r\n%s%s"
+			 "%s %s HTTP/1.1\r\nHost: adverb\r\nAdverb-Protocol: %d\r\n%s%s%s"
 			 "Content-Length: %llu\r\n\r\n",
-			 r->method, r->path, ADV_PROTOCOL_VERSION, r->headers, type,
+			 r->method, r->path, ADV_PROTOCOL_VERSION, r->headers, type, token,
 			 (unsigned long long)r->body_size);
 	if (n < 0 || (size_t)n >= sizeof(head))
 		return adv_client_fail(ADV_INVALID, "the request's path or headers are too long");
@@ -431,7 +397,7 @@ static enum adv_status check_version(const struct exchange *x)
 	if (seen[0] == '\0')
 		return adv_client_fail(ADV_VERSION,
 				       "%s answers, but not as an Adverb node (no Adverb-Protocol)",
-				       x->who);
+				       x->address->text);
 	char own[16];
 	snprintf(own, sizeof(own), "%d", ADV_PROTOCOL_VERSION);
 	if (strcmp(seen, own) == 0)
@@ -440,15 +406,15 @@ static enum adv_status check_version(const struct exchange *x)
 		ADV_VERSION,
 		"the node at %s speaks protocol %s, this library %s: use the library "
 		"that belongs to the node",
-		x->who, seen, own);
+		x->address->text, seen, own);
 }
 
-enum adv_status adv_client_exchange(int fd, const char *who, uint64_t deadline_ns,
+enum adv_status adv_client_exchange(int fd, const struct adv_address *address, uint64_t deadline_ns,
 				    const struct adv_client_request *request, bool attach,
 				    struct adv_client_answer *a)
 {
 	struct exchange x = {.fd = fd,
-			     .who = who,
+			     .address = address,
 			     .deadline_ns = deadline_ns,
 			     .request = request,
 			     .answer = a,

@@ -2,7 +2,8 @@
  * internal.h - what libadverb's files share; nothing of it is exported.
  *
  *	error.c       the calling thread's error text
- *	http.c        one request and its answer on a Unix socket, with a deadline
+ *	address.c     where a node is: its address, the token for it, a connection to it
+ *	http.c        one request and its answer, with a deadline
  *	json.c        JSON from a node: bounded, typed, never trusted
  *	node.c        handles, the control API, modules
  *	lease.c       options; opening and closing a lease; what it says of itself
@@ -28,6 +29,7 @@
 #include "util/limits.h"
 
 #define ADV_SOCKET_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path) /* with the final NUL */
+#define ADV_HOST_MAX	    256 /* a name or an address, with the final NUL */
 #define ADV_ATTACH_FDS	    4
 #define ADV_NODE_ID_MAX	    64
 
@@ -39,6 +41,29 @@ enum adv_status adv_client_fail(enum adv_status status, const char *format, ...)
 
 /* The same for a text in static storage: for paths that must not format. */
 enum adv_status adv_client_fail_text(enum adv_status status, const char *text);
+
+/* ---- address.c ---- */
+
+enum adv_address_kind {
+	ADV_ADDRESS_UNIX,
+	ADV_ADDRESS_TCP,   /* the control API alone */
+	ADV_ADDRESS_VERBS, /* the same, and leases by RDMA */
+};
+
+struct adv_address {
+	enum adv_address_kind kind;
+	char path[ADV_SOCKET_PATH_MAX]; /* of the Unix socket */
+	char host[ADV_HOST_MAX];
+	char port[8];
+	char text[ADV_HOST_MAX + 24];	     /* for people */
+	char token[ADV_CLIENT_TOKEN_MAX + 1]; /* for TCP; "": none */
+};
+
+/* What `host` says, or where a node is looked for when it is NULL; see adv_connect(). ADV_INVALID, ADV_NO_NODE, ADV_SYSTEM (the token) */
+enum adv_status adv_address_find(const char *host, struct adv_address *address);
+
+/* A new connection to the node there. Names are looked up, which is not bounded by the deadline. ADV_NO_NODE, ADV_SYSTEM. */
+enum adv_status adv_client_dial(const struct adv_address *address, uint64_t deadline_ns, int *fd);
 
 /* ---- http.c ---- */
 
@@ -68,15 +93,12 @@ struct adv_client_answer {
 	size_t rest_size;
 };
 
-/* A new connection to the node at `path`. ADV_NO_NODE, ADV_SYSTEM. */
-enum adv_status adv_client_dial(const char *path, uint64_t deadline_ns, int *fd);
-
 /*
- * One request and its answer, whatever its code. `who` names the node in texts. With `attach` the answer may be a 101, and is
- * complete when the descriptors are there too.
+ * One request and its answer, whatever its code, on a connection to `address`. With `attach` the answer may be a 101, and is
+ * complete when the descriptors (over TCP: the byte in their place) are there too.
  * ADV_TIMEOUT, ADV_NODE_GONE, ADV_PROTOCOL, ADV_VERSION, ADV_NO_MEMORY, ADV_SYSTEM (the file). On failure `a` holds nothing.
  */
-enum adv_status adv_client_exchange(int fd, const char *who, uint64_t deadline_ns,
+enum adv_status adv_client_exchange(int fd, const struct adv_address *address, uint64_t deadline_ns,
 				    const struct adv_client_request *request, bool attach,
 				    struct adv_client_answer *a);
 void adv_client_answer_fini(struct adv_client_answer *a);
@@ -103,7 +125,7 @@ void adv_client_printable(const char *from, char *to, size_t size);
 /* ---- node.c ---- */
 
 struct adv_node {
-	char path[ADV_SOCKET_PATH_MAX];
+	struct adv_address address;
 	_Atomic int spare; /* a connection that rests, for the next lease; -1 none */
 	_Atomic int pid;   /* the process that dialled it: a forked child leaves it alone */
 	_Atomic int refs;  /* the handle's and its leases' */
@@ -128,12 +150,12 @@ struct adv_node_run {
 };
 
 /* Dials, asks, hangs up. */
-enum adv_status adv_client_ask(const char *path, uint64_t deadline_ns,
+enum adv_status adv_client_ask(const struct adv_address *address, uint64_t deadline_ns,
 			       const struct adv_client_request *request,
 			       struct adv_client_answer *a);
 
-/* Asks the node at `path` who it is. */
-enum adv_status adv_client_node_run(const char *path, uint64_t deadline_ns,
+/* Asks the node there who it is. */
+enum adv_status adv_client_node_run(const struct adv_address *address, uint64_t deadline_ns,
 				    struct adv_node_run *run);
 bool adv_client_node_run_read(const json_t *node, struct adv_node_run *run);
 bool adv_client_node_run_same(const struct adv_node_run *a, const struct adv_node_run *b);
@@ -176,7 +198,7 @@ struct adv_keeper {
 	char line[ADV_CLIENT_LINE_MAX];
 	size_t line_size;
 	struct adv_node_run run;
-	char path[ADV_SOCKET_PATH_MAX];
+	struct adv_address address;
 };
 
 /* Nothing runs yet: adv_keeper_stop() may be called. */
@@ -187,7 +209,7 @@ enum adv_status adv_keeper_prepare(struct adv_keeper *k);
 
 /* `connection` is taken over on success; `rest` is what has been read of it already. ADV_NO_MEMORY, ADV_SYSTEM */
 struct adv_keeper_options {
-	const char *path;
+	const struct adv_address *address;
 	int connection;
 	int event;
 	void *slots;

@@ -198,7 +198,7 @@ static void look_at_lease_clock(struct adv_keeper *k)
 static void look_for_node(struct adv_keeper *k)
 {
 	struct adv_node_run now;
-	enum adv_status status = adv_client_node_run(k->path, adv_client_deadline(LOOK_MS), &now);
+	enum adv_status status = adv_client_node_run(&k->address, adv_client_deadline(LOOK_MS), &now);
 	k->looks++;
 	if (status == ADV_OK && !adv_client_node_run_same(&now, &k->run))
 		tell_over(k, ADV_NODE_RESTARTED);
@@ -366,7 +366,7 @@ enum adv_status adv_keeper_start(struct adv_keeper *k, const struct adv_keeper_o
 	k->run = *o->run;
 	memcpy(k->line, o->rest, o->rest_size);
 	k->line_size = o->rest_size;
-	snprintf(k->path, sizeof(k->path), "%s", o->path);
+	k->address = *o->address;
 	atomic_store_explicit(&k->ready, true, memory_order_release);
 	return ADV_OK;
 }

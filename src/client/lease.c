@@ -81,7 +81,7 @@ static char *options_json(const char *module, const struct adv_lease_options *o)
 
 /* On the way from the grant to the attached lease. */
 struct opening {
-	const char *path;
+	const struct adv_address *address;
 	uint64_t deadline_ns;
 	struct adv_lease_options options;
 	uint64_t asked_ns; /* CLOCK_BOOTTIME */
@@ -178,7 +178,7 @@ static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const 
 	    !token_ok(o->token))
 		return adv_client_fail(ADV_PROTOCOL,
 				       "the node at %s grants a lease without id and token",
-				       o->path);
+				       o->address->text);
 	o->granted = true;
 	if (!adv_client_node_run_read(json_object_get(answer, "node"), &o->run) ||
 	    !adv_client_json_u64(lease, "ttl_ms", ADV_LEASE_TTL_MS_MAX, &o->ttl_ms) ||
@@ -186,13 +186,13 @@ static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const 
 	    !adv_client_json_text(lease, "digest", l->digest, sizeof(l->digest)) ||
 	    !read_geometry(l, lease) || !read_functions(l, lease) || !read_cpus(l, lease))
 		return adv_client_fail(
-			ADV_PROTOCOL, "the node at %s grants a lease that makes no sense", o->path);
+			ADV_PROTOCOL, "the node at %s grants a lease that makes no sense", o->address->text);
 	if (!same_sizes(l, lease))
 		return adv_client_fail(
 			ADV_VERSION,
 			"the node at %s lays lanes out in another way: use the library "
 			"that belongs to the node",
-			o->path);
+			o->address->text);
 	l->shared_cores = json_is_true(json_object_get(lease, "shared_cores"));
 	if (adv_client_json_u64(lease, "hot_hits", l->geometry.nr_lanes, &hits))
 		l->nr_hot = (uint32_t)hits;
@@ -207,15 +207,15 @@ static enum adv_status ask(struct opening *o, const struct adv_client_request *r
 {
 	enum adv_status status;
 	if (o->fd >= 0) {
-		status = adv_client_exchange(o->fd, o->path, o->deadline_ns, request, attach, a);
+		status = adv_client_exchange(o->fd, o->address, o->deadline_ns, request, attach, a);
 		/* A node may hang up on a connection that rests; that was not an answer. */
 		if (status != ADV_NODE_GONE)
 			goto out;
 		adv_fd_close(&o->fd);
 	}
-	status = adv_client_dial(o->path, o->deadline_ns, &o->fd);
+	status = adv_client_dial(o->address, o->deadline_ns, &o->fd);
 	if (status == ADV_OK)
-		status = adv_client_exchange(o->fd, o->path, o->deadline_ns, request, attach, a);
+		status = adv_client_exchange(o->fd, o->address, o->deadline_ns, request, attach, a);
 out:
 	if (status != ADV_OK || (!a->keep_alive && a->code != 101))
 		adv_fd_close(&o->fd);
@@ -251,7 +251,7 @@ static enum adv_status request_lease(struct adv_lease *l, struct opening *o, con
 	if (status != ADV_OK)
 		return status;
 	if (a->code != 101)
-		status = adv_client_answer_status(a, o->path);
+		status = adv_client_answer_status(a, o->address->text);
 	json_t *answer = status == ADV_OK ? adv_client_json(a->body, a->body_size) : NULL;
 	if (status == ADV_OK)
 		status = read_grant(l, o, answer);
@@ -269,13 +269,13 @@ static enum adv_status attach_refused(const struct opening *o, enum adv_status s
 	snprintf(text, sizeof(text), "%s", adv_error());
 	if (status != ADV_NO_LEASE && status != ADV_BAD_TOKEN && status != ADV_NODE_GONE)
 		return status;
-	if (adv_client_node_run(o->path, o->deadline_ns, &now) == ADV_OK &&
+	if (adv_client_node_run(o->address, o->deadline_ns, &now) == ADV_OK &&
 	    !adv_client_node_run_same(&now, &o->run))
 		return adv_client_fail(
 			ADV_NODE_RESTARTED,
 			"the node at %s was restarted after it had granted the lease: "
 			"open another",
-			o->path);
+			o->address->text);
 	return adv_client_fail(status, "%s", text);
 }
 
@@ -297,7 +297,7 @@ static enum adv_status request_lanes(struct adv_lease *l, struct opening *o,
 		return attach_refused(o, status);
 	if (a->code == 101)
 		return ADV_OK;
-	status = attach_refused(o, adv_client_answer_status(a, o->path));
+	status = attach_refused(o, adv_client_answer_status(a, o->address->text));
 	adv_client_answer_fini(a);
 	return status;
 }
@@ -309,7 +309,7 @@ static enum adv_status attach(struct adv_lease *l, struct opening *o, struct adv
 		status = adv_lease_books_init(l);
 	if (status == ADV_OK) {
 		const struct adv_keeper_options keep = {
-			.path = o->path,
+			.address = o->address,
 			.connection = o->fd,
 			.event = l->event_fd,
 			.slots = l->maps[ADV_LANE_SLOTS],
@@ -425,7 +425,7 @@ static void give_back(const struct adv_lease *l, struct opening *o)
 	snprintf(path, sizeof(path), "/v1/leases/%s", l->id);
 	const struct adv_client_request request = {
 		.method = "DELETE", .path = path, .headers = "Connection: close\r\n", .file = -1};
-	if (adv_client_ask(o->path, adv_client_deadline(GIVE_BACK_MS), &request, &a) == ADV_OK)
+	if (adv_client_ask(o->address, adv_client_deadline(GIVE_BACK_MS), &request, &a) == ADV_OK)
 		adv_client_answer_fini(&a);
 	adv_client_fail(ADV_OK, "%s", text);
 }
@@ -443,7 +443,7 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 	struct adv_lease *l = lease_alloc(module, &o.options);
 	if (l == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
-	o.path = node->path;
+	o.address = &node->address;
 	o.fd = adv_node_take_spare(node);
 	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
 	status = obtain(l, &o, module);

@@ -10,73 +10,19 @@
 #include "util/fd.h"
 
 #define SPARE_MS	100 /* to dial the next lease's connection: a full queue is not waited for */
-#define SYSTEM_SOCKET	"/run/adverb/adverb.sock"
 #define UPLOAD_MS_A_MIB 100 /* a deploy may take so much longer for each MiB */
-
-/* ---- where the node is ---- */
-
-static enum adv_status path_set(char *path, const char *from)
-{
-	if (from[0] == '\0' || strlen(from) >= ADV_SOCKET_PATH_MAX)
-		return adv_client_fail(ADV_INVALID,
-				       "\"%s\" is not the path of a socket (1 to %zu bytes)", from,
-				       ADV_SOCKET_PATH_MAX - 1);
-	snprintf(path, ADV_SOCKET_PATH_MAX, "%s", from);
-	return ADV_OK;
-}
-
-static enum adv_status path_of_host(char *path, const char *host)
-{
-	if (strncmp(host, "unix:", strlen("unix:")) == 0)
-		return path_set(path, host + strlen("unix:"));
-	/* A scheme of another fabric, not a file that is called so. */
-	const char *colon = strchr(host, ':');
-	const char *slash = strchr(host, '/');
-	if (colon != NULL && (slash == NULL || colon < slash))
-		return adv_client_fail(
-			ADV_INVALID, "\"%s\": this library speaks to Unix sockets only: unix:PATH",
-			host);
-	return path_set(path, host);
-}
-
-static enum adv_status path_by_default(char *path)
-{
-	char session[ADV_SOCKET_PATH_MAX] = "";
-	const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
-	if (runtime != NULL && runtime[0] != '\0' &&
-	    snprintf(session, sizeof(session), "%s/adverb/adverb.sock", runtime) >=
-		    (int)sizeof(session))
-		session[0] = '\0';
-	if (session[0] != '\0' && access(session, F_OK) == 0)
-		return path_set(path, session);
-	if (access(SYSTEM_SOCKET, F_OK) == 0)
-		return path_set(path, SYSTEM_SOCKET);
-	return adv_client_fail(ADV_NO_NODE,
-			       "no node: %s%s%s does not exist; start one with `adverb serve`, or "
-			       "name its socket in ADVERB_HOST",
-			       session, session[0] != '\0' ? " or " : "", SYSTEM_SOCKET);
-}
-
-static enum adv_status path_find(char *path, const char *host)
-{
-	if (host == NULL)
-		host = secure_getenv("ADVERB_HOST");
-	if (host != NULL && host[0] != '\0')
-		return path_of_host(path, host);
-	return path_by_default(path);
-}
 
 /* ---- requests ---- */
 
-enum adv_status adv_client_ask(const char *path, uint64_t deadline_ns,
+enum adv_status adv_client_ask(const struct adv_address *address, uint64_t deadline_ns,
 			       const struct adv_client_request *request,
 			       struct adv_client_answer *a)
 {
 	ADV_CLEANUP_FD int fd = -1;
-	enum adv_status status = adv_client_dial(path, deadline_ns, &fd);
+	enum adv_status status = adv_client_dial(address, deadline_ns, &fd);
 	if (status != ADV_OK)
 		return status;
-	return adv_client_exchange(fd, path, deadline_ns, request, false, a);
+	return adv_client_exchange(fd, address, deadline_ns, request, false, a);
 }
 
 /* ---- the spare connection ---- */
@@ -105,7 +51,7 @@ void adv_node_dial_spare(struct adv_node *node)
 	if (atomic_load_explicit(&node->spare, memory_order_relaxed) >= 0)
 		return;
 	snprintf(text, sizeof(text), "%s", adv_error());
-	if (adv_client_dial(node->path, adv_client_deadline(SPARE_MS), &fd) == ADV_OK)
+	if (adv_client_dial(&node->address, adv_client_deadline(SPARE_MS), &fd) == ADV_OK)
 		adv_node_keep_spare(node, fd);
 	else
 		adv_client_fail(ADV_OK, "%s", text);
@@ -132,9 +78,9 @@ static enum adv_status greet(struct adv_node *node, const struct adv_client_requ
 	struct adv_client_answer a;
 	ADV_CLEANUP_FD int fd = -1;
 	uint64_t deadline = adv_client_deadline(ADV_CONNECT_MS);
-	enum adv_status status = adv_client_dial(node->path, deadline, &fd);
+	enum adv_status status = adv_client_dial(&node->address, deadline, &fd);
 	if (status == ADV_OK)
-		status = adv_client_exchange(fd, node->path, deadline, request, false, &a);
+		status = adv_client_exchange(fd, &node->address, deadline, request, false, &a);
 	/* Whatever keeps it from answering: to this caller there is no node. */
 	if (status == ADV_TIMEOUT || status == ADV_NODE_GONE)
 		return ADV_NO_NODE;
@@ -142,7 +88,7 @@ static enum adv_status greet(struct adv_node *node, const struct adv_client_requ
 		return ADV_VERSION;
 	if (status != ADV_OK)
 		return status;
-	status = adv_client_answer_status(&a, node->path);
+	status = adv_client_answer_status(&a, node->address.text);
 	if (status == ADV_OK && a.keep_alive)
 		adv_node_keep_spare(node, adv_fd_steal(&fd));
 	adv_client_answer_fini(&a);
@@ -160,7 +106,7 @@ enum adv_status adv_connect(const char *host, struct adv_node **out)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a node's handle");
 	atomic_init(&node->spare, -1);
 	atomic_init(&node->refs, 1);
-	enum adv_status status = path_find(node->path, host);
+	enum adv_status status = adv_address_find(host, &node->address);
 	if (status == ADV_OK)
 		status = greet(node, &request);
 	if (status != ADV_OK) {
@@ -217,7 +163,7 @@ enum adv_status adv_control(struct adv_node *node, const char *method, const cha
 						   .body_size = body_size,
 						   .file = -1};
 	uint64_t deadline = adv_client_deadline(timeout_ms != 0 ? timeout_ms : ADV_CONTROL_MS);
-	enum adv_status status = adv_client_ask(node->path, deadline, &request, &a);
+	enum adv_status status = adv_client_ask(&node->address, deadline, &request, &a);
 	if (status != ADV_OK)
 		return status;
 	/* A caller may read every answer's body as text. */
@@ -225,7 +171,7 @@ enum adv_status adv_control(struct adv_node *node, const char *method, const cha
 		adv_client_answer_fini(&a);
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for an answer");
 	}
-	status = adv_client_answer_status(&a, node->path);
+	status = adv_client_answer_status(&a, node->address.text);
 	reply_give(reply, &a);
 	adv_client_answer_fini(&a);
 	return status;
@@ -269,10 +215,10 @@ static enum adv_status ask_about_module(struct adv_node *node, uint64_t timeout_
 {
 	struct adv_client_answer a;
 	enum adv_status status =
-		adv_client_ask(node->path, adv_client_deadline(timeout_ms), request, &a);
+		adv_client_ask(&node->address, adv_client_deadline(timeout_ms), request, &a);
 	if (status != ADV_OK)
 		return status;
-	status = adv_client_answer_status(&a, node->path);
+	status = adv_client_answer_status(&a, node->address.text);
 	adv_client_answer_fini(&a);
 	return status;
 }
@@ -350,7 +296,7 @@ bool adv_client_node_run_same(const struct adv_node_run *a, const struct adv_nod
 	return strcmp(a->id, b->id) == 0 && strcmp(a->started, b->started) == 0;
 }
 
-enum adv_status adv_client_node_run(const char *path, uint64_t deadline_ns,
+enum adv_status adv_client_node_run(const struct adv_address *address, uint64_t deadline_ns,
 				    struct adv_node_run *run)
 {
 	static const struct adv_client_request request = {.method = "GET",
@@ -359,14 +305,14 @@ enum adv_status adv_client_node_run(const char *path, uint64_t deadline_ns,
 							  .file = -1};
 	struct adv_client_answer a;
 	struct adv_node_run got;
-	enum adv_status status = adv_client_ask(path, deadline_ns, &request, &a);
+	enum adv_status status = adv_client_ask(address, deadline_ns, &request, &a);
 	if (status != ADV_OK)
 		return status;
-	status = adv_client_answer_status(&a, path);
+	status = adv_client_answer_status(&a, address->text);
 	json_t *object = status == ADV_OK ? adv_client_json(a.body, a.body_size) : NULL;
 	if (status == ADV_OK && !adv_client_node_run_read(json_object_get(object, "node"), &got))
 		status = adv_client_fail(ADV_PROTOCOL, "the node at %s does not say who it is",
-					 path);
+					 address->text);
 	json_decref(object);
 	adv_client_answer_fini(&a);
 	if (status == ADV_OK)

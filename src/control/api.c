@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "control/control.h"
 
@@ -118,6 +119,28 @@ struct adv_http_handlers adv_api_handlers(struct adv_control *control)
 {
 	return (struct adv_http_handlers){
 		.begin = begin, .handle = handle, .gone = gone, .user = control};
+}
+
+/* "Bearer TOKEN" */
+static bool authenticate(void *user, const char *authorization, uint32_t *number)
+{
+	const struct adv_control *c = user;
+	static const char scheme[] = "Bearer ";
+	if (authorization == NULL || strncasecmp(authorization, scheme, strlen(scheme)) != 0)
+		return false;
+	const struct adv_tenant *tenant =
+		adv_tenants_find(c->options.tenants, authorization + strlen(scheme));
+	if (tenant != NULL)
+		*number = tenant->number;
+	return tenant != NULL;
+}
+
+struct adv_http_handlers adv_api_remote_handlers(struct adv_control *control)
+{
+	struct adv_http_handlers handlers = adv_api_handlers(control);
+	handlers.authenticate = authenticate;
+	handlers.silent_ms = control->options.peer_timeout_ms;
+	return handlers;
 }
 
 /* ---- fields of a request's object ---- */

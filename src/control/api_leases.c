@@ -254,6 +254,12 @@ static bool fabric_of(struct adv_control *c, struct adv_http_request *request,
 		adv_http_fail(request, ADV_INVALID, "no fabric \"%.32s\": shm or verbs", f->fabric);
 		return false;
 	}
+	if (!*is_remote && adv_http_is_remote(request)) {
+		adv_http_fail(request, ADV_INVALID,
+			      "lanes in shared memory are for clients on the node's own machine: lease over "
+			      "verbs (verbs://HOST:PORT)");
+		return false;
+	}
 	if (!*is_remote)
 		return true;
 	if (c->remotes == NULL) {
@@ -380,6 +386,11 @@ static void attach(struct adv_http_request *request, struct adv_lease_entry *e)
 	uint8_t token[ADV_TOKEN_BYTES];
 	if (!upgrade_ok(request, false))
 		return;
+	if (adv_http_is_remote(request) || ((struct adv_held *)e->user)->is_remote) {
+		adv_http_fail(request, ADV_INVALID,
+			      "only a lease in shared memory is attached, and only by a local client");
+		return;
+	}
 	if (!token_parse(adv_http_header(request, "Adverb-Token"), token)) {
 		adv_http_fail(request, ADV_BAD_TOKEN,
 			      "attach needs the lease's token in \"Adverb-Token\", 32 hexadecimal "

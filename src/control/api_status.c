@@ -85,7 +85,7 @@ json_t *adv_api_status(struct adv_control *c, uint32_t tenant)
 	struct adv_arena_stats arena;
 	adv_leases_stats(c->leases, &leases);
 	adv_arena_stats(&arena);
-	return json_pack(
+	json_t *status = json_pack(
 		"{s:o, s:o, s:{s:i, s:i, s:s}, s:{s:I, s:I, s:I}, s:o, s:o, s:i, s:i, s:o}", "node",
 		node_json(c), "sandbox", sandbox_json(&c->options.warden->facts), "cores", "total",
 		(int)adv_cores_total(c->cores), "free", (int)adv_cores_free(c->cores),
@@ -95,4 +95,9 @@ json_t *adv_api_status(struct adv_control *c, uint32_t tenant)
 		"pool", pool_json(c), "leases", leases_json(&leases), "modules", count_modules(c),
 		"connections", (int)adv_http_server_connections(c->http), "usage",
 		usage_json(c, tenant));
+#if ADV_HAVE_VERBS
+	if (c->remotes != NULL)
+		json_object_set_new(status, "verbs", adv_remotes_status(c->remotes));
+#endif
+	return status;
 }

@@ -146,7 +146,11 @@ static int start_http(struct adv_control *c, char *reason, size_t size)
 	struct adv_http_handlers handlers = adv_api_handlers(c);
 	(void)reason;
 	(void)size;
-	return adv_http_server_start(c->loop, c->options.listen_fd, &handlers, &c->http);
+	int rc = adv_http_server_start(c->loop, c->options.listen_fd, &handlers, &c->http);
+	if (rc < 0 || c->options.remote_fd < 0)
+		return rc;
+	handlers = adv_api_remote_handlers(c);
+	return adv_http_server_start(c->loop, c->options.remote_fd, &handlers, &c->remote_http);
 }
 
 static const struct {
@@ -231,6 +235,8 @@ static void wind_up(struct adv_control *c)
 	while (any_lease(c) && adv_clock_monotonic_ns() < last && !c->failed)
 		adv_loop_run_once(c->loop, 5 * ADV_MS);
 	adv_http_server_stop(c->http);
+	if (c->remote_http != NULL)
+		adv_http_server_stop(c->remote_http);
 	/* Answers that are under way leave; bounded, peers may not read. */
 	for (int i = 0; i < 10; i++)
 		adv_loop_run_once(c->loop, ADV_MS);
@@ -293,8 +299,8 @@ void adv_control_destroy(struct adv_control *c)
 		forget_all(c);
 		adv_workers_store(c); /* the registry's thread finishes its jobs before it ends */
 	}
-	if (c->http != NULL)
-		adv_http_server_destroy(c->http);
+	adv_http_server_destroy(c->http);
+	adv_http_server_destroy(c->remote_http);
 	if (c->sandboxes != NULL)
 		adv_sandboxes_destroy(c->sandboxes);
 	adv_lanes_destroy(c->lanes);

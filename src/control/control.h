@@ -26,12 +26,16 @@
 #include "control/loop.h"
 #include "control/remote.h"
 #include "control/sandboxes.h"
+#include "control/tenants.h"
 #include "lane/supervisor.h"
 #include "registry/registry.h"
 #include "sandbox/launch.h"
 
 struct adv_control_options {
 	int listen_fd; /* a listening Unix stream socket; stays the owner's */
+	int remote_fd; /* the same for TCP; -1: none */
+	const struct adv_tenants *tenants; /* who may come by it */
+	uint32_t peer_timeout_ms;
 	struct adv_warden *warden;
 	struct adv_registry *registry;
 	const char *state_dir;
@@ -51,6 +55,7 @@ struct adv_control {
 	struct adv_control_options options;
 	struct adv_loop *loop;
 	struct adv_http_server *http;
+	struct adv_http_server *remote_http; /* NULL: none */
 	struct adv_registry *registry;
 	struct adv_watch registry_watch;
 	struct adv_cores *cores;
@@ -176,6 +181,7 @@ bool adv_workers_busy(const struct adv_held *held);
 
 /* The router: handlers for adv_http_server_start(). */
 struct adv_http_handlers adv_api_handlers(struct adv_control *control);
+struct adv_http_handlers adv_api_remote_handlers(struct adv_control *control);
 
 /* Parts of a path after "/v1/": at most four, in place. */
 struct adv_route {

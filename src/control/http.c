@@ -2,6 +2,8 @@
 #include "control/http.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -280,11 +282,35 @@ static void turn_away(int fd)
 	close(fd);
 }
 
+/* Small answers leave at once, and a peer that falls silent is noticed. A kernel that knows less is served without. */
+static void tune(const struct adv_http_server *s, int fd)
+{
+	const struct {
+		int level, name, value;
+	} options[] = {
+		{IPPROTO_TCP, TCP_NODELAY, 1},	 {SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, 1},	 {IPPROTO_TCP, TCP_KEEPINTVL, 1},
+		{IPPROTO_TCP, TCP_KEEPCNT, 120}, {IPPROTO_TCP, TCP_USER_TIMEOUT, (int)s->handlers.silent_ms},
+	};
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+				 sizeof(options[i].value));
+}
+
+static bool who_is_it(const struct adv_http_server *s, int fd, struct ucred *peer)
+{
+	socklen_t size = sizeof(*peer);
+	if (s->handlers.authenticate == NULL)
+		return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &size) == 0;
+	tune(s, fd);
+	*peer = (struct ucred){.uid = UINT32_MAX}; /* nobody, until a request says who */
+	return true;
+}
+
 static void conn_open(struct adv_http_server *s, int fd)
 {
 	struct ucred peer;
-	socklen_t size = sizeof(peer);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
+	if (!who_is_it(s, fd, &peer)) {
 		close(fd);
 		return;
 	}

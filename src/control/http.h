@@ -35,10 +35,16 @@ struct adv_http_handlers {
 	void (*handle)(struct adv_http_request *request);
 	void (*gone)(struct adv_http_request *request);
 	void *user;
+	/*
+	 * NULL: peers are local, known by their uid. Else they come by TCP: who sends this Authorization header (NULL: none was sent)?
+	 * False: nobody. Requests but GET /healthz are refused then, before their body is read.
+	 */
+	bool (*authenticate)(void *user, const char *authorization, uint32_t *tenant);
+	uint32_t silent_ms; /* a TCP peer whose kernel does not answer for so long is gone; one that is back before is not */
 };
 
 /*
- * Takes connections from `listen_fd` (a listening Unix stream socket; stays the owner's) by multishot accept.
+ * Takes connections from `listen_fd` (a listening stream socket; stays the owner's) by multishot accept.
  * A record with descriptors in it: they are closed and the request refused with 400.
  * `Adverb-Protocol: 1` is on every answer; a request that names another version is refused with 426 and ADV_VERSION.
  */
@@ -56,7 +62,8 @@ const char *adv_http_path(const struct adv_http_request *request); /* decoded, w
 const char *adv_http_query(const struct adv_http_request *request,
 			   const char *name); /* decoded value or NULL */
 const char *adv_http_header(const struct adv_http_request *request, const char *name); /* or NULL */
-uint32_t adv_http_uid(const struct adv_http_request *request); /* the peer's, by SO_PEERCRED */
+uint32_t adv_http_uid(const struct adv_http_request *request); /* the peer's, by SO_PEERCRED or by authenticate() */
+bool adv_http_is_remote(const struct adv_http_request *request); /* came by TCP */
 int32_t adv_http_pid(const struct adv_http_request *request);
 void *adv_http_server_user(const struct adv_http_request *request);
 void adv_http_set_user(struct adv_http_request *request, void *user);
@@ -92,7 +99,7 @@ struct adv_http_upgrade {
 	const char *protocol;
 	const char *grant; /* JSON; or NULL */
 	const int *fds;
-	unsigned nr_fds; /* at most 16 */
+	unsigned nr_fds; /* at most 16; 0 over TCP */
 	void (*on_line)(void *user, const char *line, size_t length);
 	void (*on_close)(void *user);
 	void *user;
@@ -100,7 +107,7 @@ struct adv_http_upgrade {
 
 /*
  * Answers 101 with `Upgrade: protocol`. A grant follows the head, its bytes announced by `Adverb-Grant: N`. Then, in one record,
- * the descriptors come with one byte of data (0x01). NULL: the peer is gone.
+ * the descriptors (none: nothing) come with one byte of data (0x01). NULL: the peer is gone.
  */
 struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *request,
 					   const struct adv_http_upgrade *upgrade);

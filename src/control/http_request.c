@@ -185,6 +185,20 @@ static int check_version(struct adv_http_request *r)
 	return 0;
 }
 
+/* Who asks? On a local connection that is known since it was accepted. */
+static int check_tenant(struct adv_http_request *r)
+{
+	struct conn *c = r->conn;
+	const struct adv_http_handlers *h = &c->server->handlers;
+	if (h->authenticate == NULL || strcmp(r->path, "/healthz") == 0)
+		return 0;
+	if (h->authenticate(h->user, adv_http_header(r, "Authorization"), &c->uid))
+		return 0;
+	return refuse(r, 401, ADV_BAD_TOKEN,
+		      "this needs the token of one of the node's tenants: put it into ADVERB_TOKEN, or "
+		      "into a file named by ADVERB_TOKEN_FILE");
+}
+
 static void say_continue(struct conn *c)
 {
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -197,7 +211,8 @@ static int on_headers_complete(http_parser *parser)
 {
 	struct adv_http_request *r = request_of(parser);
 	struct conn *c = parser->data;
-	if (finish_piece(r) != 0 || take_target(r) != 0 || check_version(r) != 0)
+	if (finish_piece(r) != 0 || take_target(r) != 0 || check_version(r) != 0 ||
+	    check_tenant(r) != 0)
 		return -1;
 	r->method = method_of(parser);
 	r->keep_alive = r->keep_alive && http_should_keep_alive(parser) && !c->server->stopping;
@@ -368,6 +383,11 @@ const char *adv_http_query(const struct adv_http_request *request, const char *n
 		pair += *pair == '&';
 	}
 	return NULL;
+}
+
+bool adv_http_is_remote(const struct adv_http_request *r)
+{
+	return r->conn->server->handlers.authenticate != NULL;
 }
 
 uint32_t adv_http_uid(const struct adv_http_request *r)

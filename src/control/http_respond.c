@@ -109,8 +109,9 @@ void adv_http_respond_text(struct adv_http_request *r, int code, const char *typ
 		r->keep_alive = false;
 	int n = snprintf(head, sizeof(head),
 			 "HTTP/1.1 %d %s\r\nAdverb-Protocol: %d\r\nContent-Type: %s\r\n"
-			 "Content-Length: %zu\r\n%s\r\n",
+			 "Content-Length: %zu\r\n%s%s\r\n",
 			 code, reason_phrase(code), ADV_PROTOCOL_VERSION, type, strlen(text),
+			 code == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
 			 r->keep_alive ? "" : "Connection: close\r\n");
 	size_t body = c->parser.method == HTTP_HEAD ? 0 : strlen(text);
 	size_t size = (size_t)n + body;
@@ -202,14 +203,20 @@ static bool send_upgrade(int fd, const struct adv_http_upgrade *u)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)((size_t)n + size);
 }
 
+static bool send_descriptors(int fd, const struct adv_http_upgrade *u)
+{
+	if (u->nr_fds == 0)
+		return send_all(fd, "\001", 1);
+	return adv_send_fds(fd, "\001", 1, u->fds, u->nr_fds, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+}
+
 /* Some hundred bytes on a connection whose answers have all been taken: a peer that has no room for them is broken. */
 struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *r,
 					   const struct adv_http_upgrade *u)
 {
 	struct conn *c = r->conn;
 	r->answered = true;
-	if (!send_upgrade(c->fd, u) ||
-	    adv_send_fds(c->fd, "\001", 1, u->fds, u->nr_fds, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) {
+	if (!send_upgrade(c->fd, u) || !send_descriptors(c->fd, u)) {
 		conn_close(c);
 		return NULL;
 	}

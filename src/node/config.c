@@ -23,6 +23,7 @@ enum kind {
 	KIND_SUBSCRIBE, /* auto or no */
 	KIND_LEVEL,	/* error, warning, info, debug */
 	KIND_PLACEMENT, /* auto, memory, immediate */
+	KIND_FLAG,	/* yes or no in the file; the option alone means yes */
 };
 
 struct key {
@@ -46,6 +47,10 @@ static const struct key keys[] = {
 	    "where modules, registry and ledger are kept"),
 	KEY("node", "listen", "listen", "unix:PATH", KIND_LISTEN, listen_path, 0, 0,
 	    "the control socket"),
+	KEY("node", "control", "control", "ADDRESS:PORT", KIND_TEXT, control, 0, 0,
+	    "the control API over TCP, for tenants with tokens; default: with --verbs, at its address"),
+	KEY("node", "insecure_control", "insecure-control", "", KIND_FLAG, insecure_control, 0, 0,
+	    "allow that beyond this machine: tokens travel in clear"),
 	KEY("pool", "cold", "pool-cold", "N", KIND_COUNT, pool_cold, 0, ADV_SANDBOXES_MAX,
 	    "sandboxes kept ready with nothing loaded"),
 	KEY("pool", "hot", "pool-hot", "N", KIND_COUNT, pool_hot, 0, 64,
@@ -64,6 +69,8 @@ static const struct key keys[] = {
 	    "serve remote clients by RDMA: DEVICE[:PORT] or ADDRESS[:PORT]"),
 	KEY("verbs", "pollers", "pollers", "N", KIND_COUNT, nr_pollers, 1, ADV_POLLERS_MAX,
 	    "threads that move verbs traffic"),
+	KEY("verbs", "peer_timeout", "peer-timeout", "DURATION", KIND_DURATION, peer_timeout_ns,
+	    500 * ADV_MS, 60 * ADV_SEC, "a remote client that is silent for so long is gone"),
 	KEY("verbs", "placement", "placement", "auto|memory|immediate", KIND_PLACEMENT, placement, 0, 0,
 	    "how calls are seen: in memory (the device must place in order), or by completions"),
 	KEY("leases", "max", "max-leases", "N", KIND_COUNT, max_leases, 1, ADV_LEASES_MAX,
@@ -174,8 +181,10 @@ static int set(struct adv_config *c, const struct key *k, const char *value, con
 		*(uint64_t *)to = n;
 		return 0;
 	case KIND_DURATION:
-		if (adv_parse_duration(value, &n) < 0 || n > k->max)
-			return bad(where, value, "a duration of at most a minute, like 500ms",
+		if (adv_parse_duration(value, &n) < 0 || n < k->min || n > k->max)
+			return bad(where, value,
+				   k->min > 0 ? "a duration of 500ms to a minute, like 3s"
+					      : "a duration of at most a minute, like 500ms",
 				   reason, size);
 		*(uint64_t *)to = n;
 		return 0;
@@ -189,6 +198,11 @@ static int set(struct adv_config *c, const struct key *k, const char *value, con
 		return set_level(to, value, where, reason, size);
 	case KIND_PLACEMENT:
 		return set_placement(to, value, where, reason, size);
+	case KIND_FLAG:
+		*(bool *)to = strcmp(value, "yes") == 0;
+		return *(bool *)to || strcmp(value, "no") == 0
+			       ? 0
+			       : bad(where, value, "yes or no", reason, size);
 	}
 	return -EINVAL;
 }
@@ -229,6 +243,7 @@ static void set_defaults(struct adv_config *c)
 	c->max_sandboxes = 1024;
 	c->oversubscribe = ADV_OVERSUBSCRIBE_AUTO;
 	c->nr_pollers = 1;
+	c->peer_timeout_ns = ADV_PEER_TIMEOUT_MS_DEFAULT * ADV_MS;
 	c->max_leases = ADV_LEASES_MAX;
 	c->memory_bytes = default_memory();
 	c->stop_grace_ns = ADV_STOP_GRACE_MS_DEFAULT * ADV_MS;
@@ -263,6 +278,15 @@ static char *read_line(char *text, int size, void *user)
 	return fgets(text, size, r->file);
 }
 
+static int tenant_value(struct reading *r, const char *tenant, const char *name, const char *value)
+{
+	char what[ADV_REASON_MAX];
+	r->error = adv_tenants_set(&r->config->tenants, tenant, name, value, what, sizeof(what));
+	if (r->error < 0)
+		snprintf(r->reason, r->size, "%s:%d: %s", r->config->config_file, r->line, what);
+	return r->error == 0;
+}
+
 static int file_value(void *user, const char *section, const char *name, const char *value)
 {
 	struct reading *r = user;
@@ -272,6 +296,8 @@ static int file_value(void *user, const char *section, const char *name, const c
 	/* The warden's own: it reads the file itself. */
 	if (strcmp(section, "sandbox") == 0)
 		return 1;
+	if (strncmp(section, "tenant ", strlen("tenant ")) == 0)
+		return tenant_value(r, section + strlen("tenant "), name, value);
 	snprintf(where, sizeof(where), "%s:%d: %.40s", r->config->config_file, r->line, name);
 	for (size_t i = 0; i < NR_KEYS; i++) {
 		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
@@ -319,7 +345,8 @@ void adv_config_help(FILE *out)
 	      out);
 	for (size_t i = 0; i < NR_KEYS; i++) {
 		char option[64];
-		snprintf(option, sizeof(option), "--%s %s", keys[i].option, keys[i].argument);
+		snprintf(option, sizeof(option), "--%s%s%s", keys[i].option,
+			 keys[i].argument[0] != '\0' ? " " : "", keys[i].argument);
 		fprintf(out, "  %-28s %s\n", option, keys[i].help);
 	}
 	fprintf(out, "  %-28s %s\n", "--config FILE", "read this configuration file");
@@ -333,7 +360,10 @@ static int read_options(int argc, char **argv, struct adv_config *c, const char 
 {
 	struct option options[NR_KEYS + 3] = {{0}};
 	for (size_t i = 0; i < NR_KEYS; i++)
-		options[i] = (struct option){keys[i].option, required_argument, NULL, 256 + (int)i};
+		options[i] = (struct option){
+			keys[i].option,
+			keys[i].kind == KIND_FLAG ? no_argument : required_argument, NULL,
+			256 + (int)i};
 	options[NR_KEYS] = (struct option){"config", required_argument, NULL, 'c'};
 	options[NR_KEYS + 1] = (struct option){"help", no_argument, NULL, 'h'};
 	optind = 1;
@@ -356,7 +386,7 @@ static int read_options(int argc, char **argv, struct adv_config *c, const char 
 				return rc;
 			continue;
 		}
-		given[o - 256] = optarg;
+		given[o - 256] = optarg != NULL ? optarg : "yes";
 	}
 	if (optind == argc)
 		return 0;
@@ -380,6 +410,8 @@ static int check(const struct adv_config *c, char *reason, size_t size)
 		snprintf(reason, size,
 			 "the pool's cold sandboxes (%u) are more than max_sandboxes (%u)",
 			 c->pool_cold, c->max_sandboxes);
+	else if (c->control[0] == '\0' && c->verbs[0] == '\0' && c->insecure_control)
+		snprintf(reason, size, "--insecure-control is for --control or --verbs");
 	else
 		return 0;
 	return -EINVAL;
@@ -402,6 +434,8 @@ int adv_config_parse(int argc, char **argv, struct adv_config *c, char *reason, 
 		rc = set(c, &keys[i], given[i], where, reason, size);
 		c->source[i] = ADV_CONFIG_OPTION;
 	}
+	if (rc == 0)
+		rc = adv_tenants_check(&c->tenants, reason, size);
 	return rc < 0 ? rc : check(c, reason, size);
 }
 
@@ -439,6 +473,9 @@ static void print_value(const struct adv_config *c, const struct key *k, char *o
 		for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
 			if (levels[i].level == *(const enum adv_log_level *)at)
 				snprintf(out, size, "%s", levels[i].name);
+		break;
+	case KIND_FLAG:
+		snprintf(out, size, "%s", *(const bool *)at ? "yes" : "no");
 		break;
 	case KIND_PLACEMENT:
 		snprintf(out, size, "%s", placements[*(const enum adv_placement *)at]);

@@ -1,6 +1,7 @@
 /* listen.c - directories and the control socket. Start-up only, one thread. */
 #include "node/listen.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "util/fd.h"
+#include "util/parse.h"
 
 static int fail(int error, char *reason, size_t size, const char *what, const char *path,
 		const char *remedy)
@@ -122,5 +124,83 @@ int adv_listen_unix(const char *path, mode_t mode, uid_t uid, gid_t gid, char *r
 		unlink(path);
 		return fail(error, reason, size, "cannot listen on", path, "");
 	}
+	return adv_fd_steal(&fd);
+}
+
+/* ---- TCP ---- */
+
+int adv_listen_parse(const char *text, struct sockaddr_storage *address, char *reason, size_t size)
+{
+	struct sockaddr_in four = {.sin_family = AF_INET};
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+	char host[128];
+	uint64_t port;
+	const char *colon = strrchr(text, ':');
+	size_t length = colon != NULL ? (size_t)(colon - text) : 0;
+	bool brackets = length > 2 && text[0] == '[' && text[length - 1] == ']';
+	bool ok = length > 0 && length < sizeof(host) && adv_parse_u64(colon + 1, &port) == 0 &&
+		  port >= 1 && port <= UINT16_MAX;
+	if (ok) {
+		snprintf(host, sizeof(host), "%.*s", (int)(brackets ? length - 2 : length),
+			 text + brackets);
+		four.sin_port = six.sin6_port = htons((uint16_t)port);
+	}
+	memset(address, 0, sizeof(*address));
+	if (ok && !brackets && inet_pton(AF_INET, host, &four.sin_addr) == 1) {
+		memcpy(address, &four, sizeof(four));
+		return 0;
+	}
+	if (ok && brackets && inet_pton(AF_INET6, host, &six.sin6_addr) == 1) {
+		memcpy(address, &six, sizeof(six));
+		return 0;
+	}
+	snprintf(reason, size,
+		 "\"%.100s\" is not ADDRESS:PORT, in numbers (an IPv6 address in brackets)", text);
+	return -EINVAL;
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+	if (address->ss_family == AF_INET)
+		return ntohl(four->sin_addr.s_addr) >> 24 == 127;
+	return IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);
+}
+
+static void address_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
+	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+	char host[INET6_ADDRSTRLEN] = "?";
+	bool v6 = address->ss_family == AF_INET6;
+	inet_ntop(address->ss_family, v6 ? (const void *)&six->sin6_addr : &four->sin_addr, host,
+		  sizeof(host));
+	snprintf(text, size, v6 ? "[%s]:%u" : "%s:%u", host,
+		 ntohs(v6 ? six->sin6_port : four->sin_port));
+}
+
+int adv_listen_tcp(const struct sockaddr_storage *address, bool insecure, char *reason, size_t size)
+{
+	char text[INET6_ADDRSTRLEN + 16];
+	int one = 1;
+	socklen_t length = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+							  : sizeof(struct sockaddr_in);
+	address_text(address, text, sizeof(text));
+	if (!insecure && !is_loopback(address))
+		return fail(EPERM, reason, size, "will not listen on", text,
+			    "tokens would travel in clear: say --insecure-control if the network is "
+			    "trusted");
+	int fd ADV_CLEANUP_FD = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail(errno, reason, size, "cannot make a socket for", text, "");
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (address->ss_family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, (const struct sockaddr *)address, length) < 0 || listen(fd, 1024) < 0)
+		return fail(errno, reason, size, "cannot listen on", text,
+			    errno == EADDRINUSE	     ? "another process has this port"
+			    : errno == EADDRNOTAVAIL ? "no interface of this machine has this address"
+			    : errno == EACCES ? "ports below 1024 need privileges: take another" : "");
 	return adv_fd_steal(&fd);
 }

@@ -5,7 +5,9 @@
 #ifndef ADVERB_NODE_LISTEN_H
 #define ADVERB_NODE_LISTEN_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /*
@@ -21,5 +23,18 @@ int adv_directory_make(const char *path, mode_t mode, uid_t uid, gid_t gid, char
  */
 int adv_listen_unix(const char *path, mode_t mode, uid_t uid, gid_t gid, char *reason,
 		    size_t reason_size);
+
+/*
+ * "ADDRESS:PORT" or "[V6ADDRESS]:PORT" as an address, in numbers: names are not looked up. 0 or -EINVAL with `reason`.
+ */
+int adv_listen_parse(const char *text, struct sockaddr_storage *address, char *reason,
+		     size_t reason_size);
+
+/*
+ * Listens on a TCP socket. An address beyond this machine is refused unless `insecure`: what comes there is not encrypted.
+ * The descriptor or -errno with `reason`.
+ */
+int adv_listen_tcp(const struct sockaddr_storage *address, bool insecure, char *reason,
+		   size_t reason_size);
 
 #endif

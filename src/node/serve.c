@@ -36,6 +36,7 @@ struct node {
 	struct adv_registry *registry;
 	struct adv_control *control;
 	struct sockaddr_storage verbs;
+	int remote_fd;
 };
 
 /* ---- the steps of the start ---- */
@@ -99,6 +100,33 @@ static int start_socket(struct node *n, char *reason, size_t size)
 	return 0;
 }
 
+/* Where remote clients are to be served; before anything is promised to anyone. */
+static int start_verbs(struct node *n, char *reason, size_t size)
+{
+	if (n->config.verbs[0] == '\0')
+		return 0;
+#if ADV_HAVE_VERBS
+	return adv_device_resolve(n->config.verbs, ADV_VERBS_PORT_DEFAULT, &n->verbs, reason, size);
+#else
+	snprintf(reason, size, "this adverb was built without libibverbs and librdmacm");
+	return -ENOTSUP;
+#endif
+}
+
+/* The control API over TCP: where it was asked for, or where RDMA is served. */
+static int start_remote_socket(struct node *n, char *reason, size_t size)
+{
+	struct sockaddr_storage address = n->verbs;
+	int rc = 0;
+	if (n->config.control[0] != '\0')
+		rc = adv_listen_parse(n->config.control, &address, reason, size);
+	else if (n->config.verbs[0] == '\0')
+		return 0;
+	if (rc == 0)
+		rc = n->remote_fd = adv_listen_tcp(&address, n->config.insecure_control, reason, size);
+	return rc < 0 ? rc : 0;
+}
+
 static int start_privileges(struct node *n, char *reason, size_t size)
 {
 	int rc = adv_privileges_drop(&n->warden.facts);
@@ -145,24 +173,14 @@ static void signalled(struct adv_watch *watch)
 	}
 }
 
-/* Where remote clients are to be served; before anything is promised to anyone. */
-static int start_verbs(struct node *n, char *reason, size_t size)
-{
-	if (n->config.verbs[0] == '\0')
-		return 0;
-#if ADV_HAVE_VERBS
-	return adv_device_resolve(n->config.verbs, ADV_VERBS_PORT_DEFAULT, &n->verbs, reason, size);
-#else
-	snprintf(reason, size, "this adverb was built without libibverbs and librdmacm");
-	return -ENOTSUP;
-#endif
-}
-
 static int start_control(struct node *n, char *reason, size_t size)
 {
 	const struct adv_config *config = &n->config;
 	const struct adv_control_options options = {
 		.listen_fd = n->listen_fd,
+		.remote_fd = n->remote_fd,
+		.tenants = &n->config.tenants,
+		.peer_timeout_ms = (uint32_t)(config->peer_timeout_ns / ADV_MS),
 		.warden = &n->warden,
 		.registry = n->registry,
 		.state_dir = config->state_dir,
@@ -196,9 +214,10 @@ static const struct {
 	{"warden", start_warden}, /* before any thread, secret or tenant's byte */
 	{"state directory", start_directories},
 	{"control socket", start_socket},
+	{"verbs", start_verbs},
+	{"control by TCP", start_remote_socket},
 	{"privileges", start_privileges},
 	{"signals", start_signals},
-	{"verbs", start_verbs},
 	{"registry", start_registry}, /* the first thread */
 	{"control thread", start_control},
 };
@@ -229,6 +248,7 @@ static void stop(struct node *n)
 	if (n->listen_fd >= 0)
 		unlink(n->config.listen_path);
 	adv_fd_close(&n->listen_fd);
+	adv_fd_close(&n->remote_fd);
 	adv_fd_close(&n->signal_fd);
 	if (n->warden_started)
 		adv_warden_stop(&n->warden);
@@ -250,7 +270,7 @@ static void banner(const struct node *n)
 
 int adv_cmd_serve(int argc, char **argv)
 {
-	static struct node node = {.listen_fd = -1, .signal_fd = -1};
+	static struct node node = {.listen_fd = -1, .signal_fd = -1, .remote_fd = -1};
 	char reason[1024];
 	int rc = adv_config_parse(argc, argv, &node.config, reason, sizeof(reason));
 	if (rc == 1)

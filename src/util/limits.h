@@ -61,6 +61,8 @@
 	8 /* replacements in a row that never served, then the lease ends */
 
 /* Control plane. */
+#define ADV_TENANTS_MAX		  256 /* that come by TCP */
+#define ADV_PEER_TIMEOUT_MS_DEFAULT 3000
 #define ADV_POLLERS_MAX	  64
 #define ADV_VERBS_PORT_DEFAULT	  7340
 #define ADV_QUIET_MS		  100 /* a client has so long to say that it writes no more */
@@ -79,6 +81,7 @@
 #define ADV_CLIENT_REPLY_BYTES_MAX (64 * ADV_MIB) /* one answer of the control API */
 #define ADV_CLIENT_PATH_MAX	   2048		  /* of a request, encoded */
 #define ADV_CLIENT_LINE_MAX	   256		  /* of an attached connection, with the newline */
+#define ADV_CLIENT_TOKEN_MAX	   256		  /* a tenant's token */
 #define ADV_CLIENT_ERROR_BYTES	   512
 #define ADV_CLIENT_CLOSE_MS	   1000 /* adv_lease_close() waits so long for the node's word */
 #define ADV_CLIENT_EXPIRED_LINGER_MS \
