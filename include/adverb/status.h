@@ -47,7 +47,8 @@ extern "C" {
 	X(ADV_SYSTEM, 80, "the operating system refused an operation")                       \
 	X(ADV_PROTOCOL, 81, "the other side broke the protocol")                             \
 	X(ADV_STORAGE, 82, "the node could not write to its state directory")                \
-	X(ADV_CLOSED, 83, "the lease is closed")
+	X(ADV_CLOSED, 83, "the lease is closed")                                             \
+	X(ADV_LINK_LOST, 84, "the connection to the node broke: the call may have run")
 
 enum adv_status {
 #define ADV_STATUS_ENUM(name, number, text) name = number,

@@ -83,6 +83,7 @@ enum adv_status adv_lease_map(struct adv_lease *l, struct adv_client_answer *a)
 		return adv_client_fail(ADV_PROTOCOL,
 				       "the node's fourth descriptor is not a lease's eventfd");
 	l->event_fd = adv_fd_steal(&a->fds[ADV_LANE_FILES]);
+	l->wait_fd = l->event_fd;
 	return ADV_OK;
 }
 

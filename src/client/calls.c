@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/internal.h"
+#include "client/verbs.h"
 #include "util/clock.h"
 
 #define PRECISE_BELOW_NS (100 * ADV_MS)
@@ -42,6 +43,59 @@ static uint64_t deadline_after(const struct adv_lease *l, uint64_t timeout_us)
 	if (ns < PRECISE_BELOW_NS)
 		return adv_clock_monotonic_ns() + ns;
 	return adv_clock_add(adv_client_coarse_ns() + l->tick_ns, ns);
+}
+
+/* ---- over verbs ---- */
+
+bool adv_client_can_carry(struct adv_lease *l)
+{
+#if ADV_HAVE_VERBS
+	return l->verbs == NULL || adv_verbs_room(l);
+#else
+	(void)l;
+	return true;
+#endif
+}
+
+void adv_client_carry(struct adv_lease *l, const struct adv_client_worker *w, uint32_t slot,
+		      uint32_t in_size)
+{
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		adv_verbs_post(l, w, slot, adv_caller_in(&w->caller, slot), l->verbs->lkey, in_size);
+#else
+	(void)l, (void)w, (void)slot, (void)in_size;
+#endif
+}
+
+void adv_client_carry_cancel(struct adv_lease *l, const struct adv_client_worker *w, uint32_t slot)
+{
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		adv_verbs_cancel(l, w, slot);
+#else
+	(void)l, (void)w, (void)slot;
+#endif
+}
+
+void adv_client_hand_over(struct adv_lease *l)
+{
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL && l->verbs->hand_over)
+		(void)adv_verbs_progress(l);
+#else
+	(void)l;
+#endif
+}
+
+uint32_t adv_client_lost(struct adv_lease *l)
+{
+	uint32_t lost = atomic_load_explicit(&l->keeper.lost, memory_order_acquire);
+#if ADV_HAVE_VERBS
+	if (lost == ADV_OK && l->verbs != NULL && !adv_verbs_progress(l))
+		lost = ADV_LINK_LOST;
+#endif
+	return lost;
 }
 
 /* ---- slots ---- */
@@ -204,6 +258,8 @@ static enum adv_status check_request(const struct adv_lease *l, const struct adv
 static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w, uint32_t slot,
 			       const struct adv_request *r, const void *in, uint64_t *call_id)
 {
+	if (!adv_client_can_carry(l))
+		return adv_client_refused(l, ADV_BUSY);
 	uint64_t deadline = deadline_after(l, r->timeout_us);
 	uint64_t id = l->next_call_id + 1;
 	enum adv_status status =
@@ -211,6 +267,7 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 				  r->user_data, adv_client_budget_us(r->timeout_us), deadline);
 	if (status != ADV_OK)
 		return adv_client_refused(l, status);
+	adv_client_carry(l, w, slot, r->in_size);
 	l->next_call_id = id;
 	l->nr_waiting++;
 	l->stats.calls++;
@@ -342,6 +399,7 @@ unsigned adv_client_poll_lanes(struct adv_lease *l, struct adv_completion *compl
 	struct adv_result r;
 	unsigned n = 0;
 	uint32_t next = l->next_worker;
+	adv_client_hand_over(l);
 	for (uint32_t i = 0; i < l->nr_workers && n < max; i++) {
 		struct adv_client_worker *w = &l->workers[next];
 		if (++next == l->nr_workers)
@@ -383,8 +441,10 @@ static unsigned expire(struct adv_lease *l, struct adv_completion *completions, 
 	uint64_t earliest = UINT64_MAX;
 	for (uint32_t i = 0; i < l->nr_workers; i++) {
 		struct adv_client_worker *w = &l->workers[i];
-		while (n < max && adv_caller_expire(&w->caller, now_ns, &r))
+		while (n < max && adv_caller_expire(&w->caller, now_ns, &r)) {
+			adv_client_carry_cancel(l, w, r.slot);
 			finish(l, w, &r, &completions[n++]);
+		}
 		uint64_t deadline = adv_caller_deadline(&w->caller);
 		if (deadline < earliest)
 			earliest = deadline;
@@ -397,7 +457,7 @@ unsigned adv_client_poll_overdue(struct adv_lease *l, struct adv_completion *com
 				 unsigned max, uint64_t now_ns)
 {
 	unsigned n = 0;
-	uint32_t lost = atomic_load_explicit(&l->keeper.lost, memory_order_acquire);
+	uint32_t lost = adv_client_lost(l);
 	if (lost != ADV_OK)
 		n = fail_all(l, completions, max, (enum adv_status)lost);
 	if (n < max && now_ns >= l->earliest_ns)

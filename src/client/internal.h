@@ -11,6 +11,7 @@
  *	keeper.c      the lease's thread: renewal, revocation, the node's end
  *	calls.c       submit and poll
  *	wait.c        wait, arm, invoke
+ *	verbs*.c      lanes over RDMA: see verbs.h
  *
  * Two threads know a lease: the caller's, and its keeper, which shares the atomics of struct adv_keeper and nothing else.
  */
@@ -124,8 +125,12 @@ void adv_client_printable(const char *from, char *to, size_t size);
 
 /* ---- node.c ---- */
 
+struct adv_verbs_node;
+struct adv_verbs_lease;
+
 struct adv_node {
 	struct adv_address address;
+	struct adv_verbs_node *verbs; /* NULL: not by RDMA */
 	_Atomic int spare; /* a connection that rests, for the next lease; -1 none */
 	_Atomic int pid;   /* the process that dialled it: a forked child leaves it alone */
 	_Atomic int refs;  /* the handle's and its leases' */
@@ -274,7 +279,9 @@ struct adv_lease {
 	struct adv_geometry geometry;
 	struct adv_keeper keeper;
 	/* set once */
+	struct adv_verbs_lease *verbs; /* its lanes are mirrors: see verbs.h; NULL: shared memory */
 	int event_fd;
+	int wait_fd; /* to sleep on: event_fd, or what is readable with it */
 	int pid; /* that opened it: after a fork the child has no keeper */
 	void *maps[ADV_LANE_FILES];
 	struct adv_caller_call *calls;
@@ -328,6 +335,18 @@ uint32_t adv_client_output(struct adv_lease *lease, const struct adv_client_work
 /* µs of a public timeout to the entry's budget; to nanoseconds, saturating. 0 is the default of 10 s. */
 uint32_t adv_client_budget_us(uint64_t timeout_us);
 uint64_t adv_client_timeout_ns(uint64_t timeout_us);
+
+/*
+ * Over verbs a published call is carried to the node, and what comes back may have to be handed over; over shared memory these do
+ * nothing. can_carry: is there room in the send queue? lost: what becomes of outstanding calls; ADV_OK: wait for them.
+ */
+bool adv_client_can_carry(struct adv_lease *lease);
+void adv_client_carry(struct adv_lease *lease, const struct adv_client_worker *worker, uint32_t slot,
+		      uint32_t in_size);
+void adv_client_carry_cancel(struct adv_lease *lease, const struct adv_client_worker *worker,
+			     uint32_t slot);
+void adv_client_hand_over(struct adv_lease *lease);
+uint32_t adv_client_lost(struct adv_lease *lease);
 
 /* ---- wait.c ---- */
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "client/internal.h"
+#include "client/verbs.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -58,7 +59,8 @@ static enum adv_status options_read(const struct adv_lease_options *from,
 	return ADV_OK;
 }
 
-static char *options_json(const char *module, const struct adv_lease_options *o)
+static char *options_json(const struct adv_lease *l, const char *module,
+			  const struct adv_lease_options *o)
 {
 	json_t *object = json_pack(
 		"{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "module", module, "workers",
@@ -72,6 +74,12 @@ static char *options_json(const char *module, const struct adv_lease_options *o)
 				    o->hot_us == ADV_HOT_ALWAYS
 					    ? json_string("always")
 					    : json_integer((json_int_t)o->hot_us));
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		adv_verbs_lease_wish(l, object);
+#else
+	(void)l;
+#endif
 	char *text = json_dumps(object, JSON_COMPACT);
 	json_decref(object);
 	return text;
@@ -193,6 +201,12 @@ static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const 
 			"the node at %s lays lanes out in another way: use the library "
 			"that belongs to the node",
 			o->address->text);
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL) {
+		CPU_ZERO(&l->worker_cpus); /* another machine's */
+		return adv_verbs_lease_read(l, lease);
+	}
+#endif
 	l->shared_cores = json_is_true(json_object_get(lease, "shared_cores"));
 	if (adv_client_json_u64(lease, "hot_hits", l->geometry.nr_lanes, &hits))
 		l->nr_hot = (uint32_t)hits;
@@ -233,7 +247,7 @@ static void while_waiting(void *user)
 static enum adv_status request_lease(struct adv_lease *l, struct opening *o, const char *module,
 				     struct adv_client_answer *a)
 {
-	ADV_CLEANUP_FREE char *body = options_json(module, &o->options);
+	ADV_CLEANUP_FREE char *body = options_json(l, module, &o->options);
 	if (body == NULL)
 		return adv_client_fail(ADV_INVALID, "\"%.64s\" is not a module's name", module);
 	const struct adv_client_request request = {.method = "POST",
@@ -302,9 +316,20 @@ static enum adv_status request_lanes(struct adv_lease *l, struct opening *o,
 	return status;
 }
 
+static enum adv_status take_memory(struct adv_lease *l, struct opening *o, struct adv_client_answer *a)
+{
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		return adv_verbs_lease_attach(l, o->token, o->deadline_ns);
+#else
+	(void)o;
+#endif
+	return adv_lease_map(l, a);
+}
+
 static enum adv_status attach(struct adv_lease *l, struct opening *o, struct adv_client_answer *a)
 {
-	enum adv_status status = adv_lease_map(l, a);
+	enum adv_status status = take_memory(l, o, a);
 	if (status == ADV_OK)
 		status = adv_lease_books_init(l);
 	if (status == ADV_OK) {
@@ -312,8 +337,9 @@ static enum adv_status attach(struct adv_lease *l, struct opening *o, struct adv
 			.address = o->address,
 			.connection = o->fd,
 			.event = l->event_fd,
-			.slots = l->maps[ADV_LANE_SLOTS],
-			.slots_size = l->geometry.size[ADV_LANE_SLOTS],
+			/* A mirror has its pages since it was registered. */
+			.slots = l->verbs == NULL ? l->maps[ADV_LANE_SLOTS] : NULL,
+			.slots_size = l->verbs == NULL ? l->geometry.size[ADV_LANE_SLOTS] : 0,
 			.renew = !(o->options.flags & ADV_LEASE_NO_RENEW),
 			.ttl_ms = o->ttl_ms,
 			.asked_ns = o->asked_ns,
@@ -334,6 +360,11 @@ static enum adv_status obtain(struct adv_lease *l, struct opening *o, const char
 	enum adv_status status = request_lease(l, o, module, &a);
 	if (status != ADV_OK)
 		return status;
+	if (a.code != 101 && l->verbs != NULL) {
+		adv_client_answer_fini(&a);
+		return adv_client_fail(ADV_PROTOCOL, "the node at %s grants a lease but no lanes",
+				       o->address->text);
+	}
 	if (a.code != 101) {
 		adv_client_answer_fini(&a);
 		status = request_lanes(l, o, &a);
@@ -349,6 +380,12 @@ static enum adv_status obtain(struct adv_lease *l, struct opening *o, const char
 
 static void lease_free(struct adv_lease *l)
 {
+#if ADV_HAVE_VERBS
+	/* In a forked child the device's handles are the parent's. */
+	if (l->pid == (int)getpid())
+		adv_verbs_lease_free(l, atomic_load_explicit(&l->keeper.lost,
+							     memory_order_acquire) == ADV_CLOSED);
+#endif
 	adv_lease_unmap(l);
 	for (uint32_t i = 0; l->functions != NULL && i < l->nr_functions; i++)
 		free(l->functions[i]);
@@ -371,6 +408,7 @@ static struct adv_lease *lease_alloc(const char *module, const struct adv_lease_
 		return NULL;
 	memset(l, 0, sizeof(*l));
 	l->event_fd = -1;
+	l->wait_fd = -1;
 	adv_keeper_init(&l->keeper);
 	l->pid = (int)getpid();
 	l->earliest_ns = UINT64_MAX;
@@ -407,6 +445,7 @@ enum adv_status adv_lease_books_init(struct adv_lease *l)
 		size_t first = (size_t)i * g->nr_slots;
 		adv_caller_init(&w->caller, g, i, l->maps[ADV_LANE_REQ], l->maps[ADV_LANE_CPL],
 				l->maps[ADV_LANE_SLOTS], l->calls + first);
+		w->caller.checked = l->verbs != NULL;
 		w->slots = l->slots + first;
 		w->free = l->stacks + 2 * first;
 		w->lost = w->free + g->nr_slots;
@@ -430,6 +469,30 @@ static void give_back(const struct adv_lease *l, struct opening *o)
 	adv_client_fail(ADV_OK, "%s", text);
 }
 
+/* A lease over RDMA brings memory of its own, and knows its shape before it asks. */
+static enum adv_status prepare(struct adv_lease *l, const struct opening *o, struct adv_node *node)
+{
+	const struct adv_lease_options *x = &o->options;
+	if (node->address.kind == ADV_ADDRESS_TCP)
+		return adv_client_fail(ADV_INVALID,
+				       "%s: over TCP there is the control API alone; lease by verbs://HOST:PORT, "
+				       "or by unix:PATH on the node's machine",
+				       node->address.text);
+	if (node->verbs == NULL)
+		return ADV_OK;
+#if ADV_HAVE_VERBS
+	if (adv_geometry_init(&l->geometry, x->workers, x->slots, x->in_capacity, x->out_capacity) < 0)
+		return adv_client_fail_text(ADV_INVALID,
+					    "lease options: workers, slots or a capacity is not within its "
+					    "limits");
+	return adv_verbs_lease_prepare(l, node->verbs);
+#else
+	(void)l;
+	(void)x;
+	return ADV_OK;
+#endif
+}
+
 enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 			       const struct adv_lease_options *options, struct adv_lease **out)
 {
@@ -444,9 +507,11 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 	if (l == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
 	o.address = &node->address;
-	o.fd = adv_node_take_spare(node);
 	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
-	status = obtain(l, &o, module);
+	status = prepare(l, &o, node);
+	o.fd = status == ADV_OK ? adv_node_take_spare(node) : -1;
+	if (status == ADV_OK)
+		status = obtain(l, &o, module);
 	adv_fd_close(&o.fd);
 	if (status != ADV_OK) {
 		if (o.granted && status != ADV_NODE_GONE && status != ADV_NODE_RESTARTED)
@@ -465,13 +530,18 @@ void adv_lease_close(struct adv_lease *l)
 	if (l == NULL)
 		return;
 	if (l->pid == (int)getpid()) {
+#if ADV_HAVE_VERBS
+		if (l->verbs != NULL)
+			adv_verbs_lease_quiet(l);
+#endif
 		adv_keeper_stop(&l->keeper);
 		adv_node_dial_spare(l->node);
 	} else {
 		adv_keeper_forget(&l->keeper);
 	}
-	adv_node_put(l->node);
+	struct adv_node *node = l->node;
 	lease_free(l);
+	adv_node_put(node); /* after what belongs to its device */
 }
 
 /* ---- what it says of itself ---- */

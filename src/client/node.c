@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "client/internal.h"
+#include "client/verbs.h"
 #include "util/fd.h"
 
 #define SPARE_MS	100 /* to dial the next lease's connection: a full queue is not waited for */
@@ -69,6 +70,9 @@ void adv_node_put(struct adv_node *node)
 		return;
 	int fd = atomic_load_explicit(&node->spare, memory_order_relaxed);
 	adv_fd_close(&fd);
+#if ADV_HAVE_VERBS
+	adv_verbs_node_destroy(node->verbs);
+#endif
 	free(node);
 }
 
@@ -95,6 +99,16 @@ static enum adv_status greet(struct adv_node *node, const struct adv_client_requ
 	return status;
 }
 
+/* Before anything else is asked for: where there is no way, that is said at once. */
+static enum adv_status find_device(struct adv_node *node)
+{
+#if ADV_HAVE_VERBS
+	return adv_verbs_node_create(&node->address, adv_client_deadline(ADV_CONNECT_MS), &node->verbs);
+#else
+	return adv_client_fail(ADV_INVALID, "%s: this libadverb was built without RDMA", node->address.text);
+#endif
+}
+
 enum adv_status adv_connect(const char *host, struct adv_node **out)
 {
 	static const struct adv_client_request request = {
@@ -109,8 +123,10 @@ enum adv_status adv_connect(const char *host, struct adv_node **out)
 	enum adv_status status = adv_address_find(host, &node->address);
 	if (status == ADV_OK)
 		status = greet(node, &request);
+	if (status == ADV_OK && node->address.kind == ADV_ADDRESS_VERBS)
+		status = find_device(node);
 	if (status != ADV_OK) {
-		free(node);
+		adv_node_put(node);
 		return status;
 	}
 	*out = node;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "client/internal.h"
+#include "client/verbs.h"
 #include "util/clock.h"
 
 #define SPINS_PER_LOOK	64  /* at the clock, between looks at the lanes */
@@ -19,18 +20,33 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static bool is_lost(const struct adv_lease *l)
+static bool is_lost(struct adv_lease *l)
 {
-	return atomic_load_explicit(&l->keeper.lost, memory_order_acquire) != ADV_OK;
+	return adv_client_lost(l) != ADV_OK;
 }
 
 /* ---- sleeping ---- */
 
-static void drain(const struct adv_lease *l)
+static void drain(struct adv_lease *l)
 {
 	uint64_t count;
 	ssize_t ignored = read(l->event_fd, &count, sizeof(count));
 	(void)ignored;
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		adv_verbs_awake(l);
+#endif
+}
+
+/* Over verbs the node is told, too. False: something has come meanwhile, or the link is broken. */
+static bool announce(struct adv_lease *l)
+{
+#if ADV_HAVE_VERBS
+	return l->verbs == NULL || adv_verbs_arm(l);
+#else
+	(void)l;
+	return true;
+#endif
 }
 
 static void awake(struct adv_lease *l)
@@ -42,6 +58,8 @@ static void awake(struct adv_lease *l)
 /* Tells all workers to wake this side. False: there is something already, and they were told otherwise again. */
 static bool fall_asleep(struct adv_lease *l)
 {
+	if (!announce(l))
+		return false;
 	for (uint32_t i = 0; i < l->nr_workers; i++)
 		if (!adv_caller_sleep(&l->workers[i].caller)) {
 			awake(l);
@@ -58,7 +76,7 @@ static bool fall_asleep(struct adv_lease *l)
 /* Until something may have come, or until_ns. */
 static void sleep_once(struct adv_lease *l, uint64_t until_ns)
 {
-	struct pollfd p = {.fd = l->event_fd, .events = POLLIN};
+	struct pollfd p = {.fd = l->wait_fd, .events = POLLIN};
 	if (!fall_asleep(l))
 		return;
 	uint64_t now = adv_clock_monotonic_ns();
@@ -81,7 +99,7 @@ void adv_client_disarm(struct adv_lease *l)
 
 int adv_lease_fd(struct adv_lease *l)
 {
-	return l->event_fd;
+	return l->wait_fd;
 }
 
 int adv_lease_arm(struct adv_lease *l)
@@ -269,6 +287,8 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker **w
 				return ADV_BUSY;
 			*worker = w;
 		}
+		if (!adv_client_can_carry(l))
+			return ADV_BUSY;
 		uint32_t index = w->free[w->nr_free - 1];
 		if (v->in_size > ADV_INLINE_MAX)
 			memcpy(adv_caller_in(&w->caller, index), v->in, v->in_size);
@@ -278,6 +298,8 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker **w
 		/* The worker was replaced, with nothing but given-up calls on it: they end here. */
 		if (status == ADV_BUSY)
 			adv_client_reclaim(l);
+		else if (status == ADV_OK)
+			adv_client_carry(l, w, index, v->in_size);
 	} while (status == ADV_BUSY);
 	return status;
 }
@@ -313,6 +335,7 @@ enum adv_status adv_invoke(struct adv_lease *l, uint32_t function, const void *i
 		l->stats.copied_bytes += in_size;
 	}
 	for (unsigned i = 0; i < INVOKE_SPINS; i++) {
+		adv_client_hand_over(l);
 		if (adv_caller_poll(&w->caller, &r))
 			return deliver(l, w, &v, &r);
 		adv_pause();

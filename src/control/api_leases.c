@@ -229,7 +229,7 @@ static void load_then_open(struct adv_control *c, struct adv_http_request *reque
 /* What a lease over verbs says beside; as text and numbers. */
 struct verbs_fields {
 	const char *fabric, *client;
-	uint64_t link, mirror_rkey, hand_over;
+	uint64_t link, mirror, mirror_rkey, hand_over;
 };
 
 static bool client_parse(const char *text, uint8_t id[ADV_CLIENT_ID_BYTES])
@@ -276,6 +276,7 @@ static bool fabric_of(struct adv_control *c, struct adv_http_request *request,
 		return false;
 	}
 	wish->link = (uint32_t)f->link;
+	wish->mirror = f->mirror;
 	wish->mirror_rkey = (uint32_t)f->mirror_rkey;
 	wish->hand_over = f->hand_over == 1;
 	return true;
@@ -308,6 +309,7 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		{"fabric", ADV_FIELD_STRING, &verbs.fabric},
 		{"client", ADV_FIELD_STRING, &verbs.client},
 		{"link", ADV_FIELD_U64, &verbs.link},
+		{"mirror", ADV_FIELD_U64, &verbs.mirror},
 		{"mirror_rkey", ADV_FIELD_U64, &verbs.mirror_rkey},
 		{"hand_over", ADV_FIELD_U64, &verbs.hand_over},
 	};

@@ -80,7 +80,8 @@ static int register_slots(struct adv_remote *r)
 		if (r->input_mrs[i] == NULL)
 			return -ENOMEM;
 	}
-	r->slots_mr = adv_memory_register(r->client->pd, r->slots, g->size[ADV_LANE_SLOTS], 0, 0,
+	r->slots_mr = adv_memory_register(r->client->pd, r->slots, g->size[ADV_LANE_SLOTS],
+					  (uintptr_t)r->slots, 0,
 					  r->reason, sizeof(r->reason));
 	return r->slots_mr != NULL ? 0 : -ENOMEM;
 }
@@ -95,7 +96,8 @@ static int register_staging(struct adv_remote *r)
 	r->staging = map_private(r, r->staging_size);
 	if (r->staging == NULL)
 		return -ENOMEM;
-	r->staging_mr = adv_memory_register(r->client->pd, r->staging, r->staging_size, 0, 0,
+	r->staging_mr = adv_memory_register(r->client->pd, r->staging, r->staging_size,
+					    (uintptr_t)r->staging, 0,
 					    r->reason, sizeof(r->reason));
 	return r->staging_mr != NULL ? 0 : -ENOMEM;
 }
@@ -275,6 +277,7 @@ void adv_remote_relay_init(struct adv_remote *r, struct adv_remote_link *l)
 		.slots = r->slots,
 		.landing = r->landing,
 		.slots_lkey = r->slots_mr->lkey,
+		.mirror = o->wish.mirror,
 		.mirror_rkey = o->wish.mirror_rkey,
 		.staging = r->staging,
 		.staging_lkey = r->staging_mr != NULL ? r->staging_mr->lkey : 0,

@@ -53,6 +53,7 @@ json_t *adv_remotes_status(const struct adv_remotes *remotes);
 struct adv_remote_wish {
 	uint8_t client[ADV_CLIENT_ID_BYTES]; /* chosen at random by the process */
 	uint32_t link; /* a link that it has at rest; 0: it will connect */
+	uint64_t mirror; /* the address of its mirror, as its device knows it */
 	uint32_t mirror_rkey;
 	bool hand_over; /* its device does not place in order */
 };

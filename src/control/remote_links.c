@@ -239,6 +239,9 @@ static void added(struct adv_remote_link *l, bool clean)
 	(void)clean;
 	l->state = r != NULL ? ADV_RLINK_TAKEN : ADV_RLINK_IDLE;
 	adv_pair_parameters(l->id, NULL, &param);
+	/* The link's name, by which the client offers it for its next lease. */
+	param.private_data = &l->number;
+	param.private_data_len = sizeof(l->number);
 	if (l->gone || rdma_accept(l->id, &param) < 0)
 		link_gone(l, "the connection could not be accepted");
 	else

@@ -4,8 +4,8 @@
  * This header is the specification of what travels beside the lane's entries (lane/lane.h); docs/verbs.md draws it.
  * Numbers are little-endian, but for the immediate, which ibverbs carries in network order.
  *
- * Immediates, 32 bits: kind in bits 30-31, lane in bits 16-29, the low 16 bits of a sequence number in bits 0-15. A lane's number is
- * the one that the node gave it for this client process; it is not the index in its lease.
+ * Immediates, 32 bits: kind in bits 30-31, tag in bits 24-29, lane in bits 16-23, the low 16 bits of a sequence number in bits 0-15. The
+ * tag tells one use of a queue pair from the next: it belongs to one lease after the other, and what was sent for another is not heard.
  *
  *	client to node                                          node to client
  *	0 CALL  entry seq of that lane lies in its ring         0 DONE  completions up to seq lie in the mirror
@@ -23,7 +23,10 @@
 #define ADV_WIRE_VERSION     1
 #define ADV_WIRE_HELLO_BYTES 48 /* rdma_cm carries 56 */
 #define ADV_WIRE_MAC_BYTES   32
-#define ADV_WIRE_LANES_MAX   (1u << 14) /* of one client process */
+#define ADV_WIRE_LANE_BITS   8
+#define ADV_WIRE_LANE_MASK   ((1u << ADV_WIRE_LANE_BITS) - 1)
+#define ADV_WIRE_TAG_MASK    63u
+#define ADV_WIRE_LANES_MAX   (1u << 14) /* tag and lane together */
 
 enum adv_wire_request {
 	ADV_WIRE_CALL = 0,
@@ -38,9 +41,14 @@ enum adv_wire_reply {
 
 struct adv_wire_immediate {
 	uint8_t kind;
-	uint16_t lane; /* below ADV_WIRE_LANES_MAX */
+	uint16_t lane; /* adv_wire_lane() */
 	uint16_t seq;
 };
+
+static inline uint32_t adv_wire_lane(uint8_t tag, uint32_t lane)
+{
+	return (tag & ADV_WIRE_TAG_MASK) << ADV_WIRE_LANE_BITS | lane;
+}
 
 /* In the order that ibv_send_wr and ibv_wc want. */
 static inline uint32_t adv_wire_pack(unsigned kind, uint32_t lane, uint32_t seq)

@@ -6,8 +6,6 @@
 #include "lane/entry_crc.h"
 #include "util/futex.h"
 
-#define LANE_MASK ((1u << ADV_RELAY_LANE_BITS) - 1)
-
 static uint32_t mask_of(const struct adv_relay *r)
 {
 	return r->options.geometry->nr_entries - 1;
@@ -49,7 +47,7 @@ void adv_relay_init(struct adv_relay *r, struct adv_link *link, const struct adv
 	memset(r, 0, sizeof(*r));
 	r->link = link;
 	r->options = *o;
-	r->mirror_slots = o->geometry->size[ADV_LANE_CPL];
+	r->mirror_slots = o->mirror + o->geometry->size[ADV_LANE_CPL];
 	for (uint32_t i = 0; i < o->geometry->nr_lanes; i++)
 		lane_init(r, i);
 }
@@ -142,8 +140,8 @@ static void heard_arm(struct adv_relay *r, struct adv_relay_lane *l)
 void adv_relay_hear(struct adv_relay *r, uint32_t immediate)
 {
 	struct adv_wire_immediate i = adv_wire_unpack(immediate);
-	uint32_t lane = i.lane & LANE_MASK;
-	if (i.lane >> ADV_RELAY_LANE_BITS != (r->options.tag & 63u) ||
+	uint32_t lane = i.lane & ADV_WIRE_LANE_MASK;
+	if (i.lane >> ADV_WIRE_LANE_BITS != (r->options.tag & ADV_WIRE_TAG_MASK) ||
 	    lane >= r->options.geometry->nr_lanes) {
 		r->stray++;
 		return;
@@ -164,7 +162,7 @@ void adv_relay_hear(struct adv_relay *r, uint32_t immediate)
 static uint32_t immediate_of(const struct adv_relay *r, const struct adv_relay_lane *l,
 			     enum adv_wire_reply kind)
 {
-	return adv_wire_pack(kind, adv_relay_wire_lane(r->options.tag, l->index),
+	return adv_wire_pack(kind, adv_wire_lane(r->options.tag, l->index),
 			     l->completion_seq - 1);
 }
 
@@ -222,12 +220,12 @@ static bool carry_one(struct adv_relay *r, struct adv_relay_lane *l)
 	}
 	adv_post_write(&post, r->link, outgoing(r, l, seq, &copy, sizeof(copy)), sizeof(copy),
 		       o->staging_lkey,
-		       adv_geometry_cpl(g, l->index) + ADV_LANE_RING_OFFSET +
+		       o->mirror + adv_geometry_cpl(g, l->index) + ADV_LANE_RING_OFFSET +
 			       (uint64_t)number * ADV_ENTRY_SIZE,
 		       o->mirror_rkey);
 	if (l->armed || o->hand_over)
 		adv_post_immediate(&post, adv_wire_pack(ADV_WIRE_DONE,
-							adv_relay_wire_lane(o->tag, l->index), seq));
+							adv_wire_lane(o->tag, l->index), seq));
 	if (adv_link_post(r->link, &post, false) < 0)
 		return false;
 	l->armed = false;
@@ -254,7 +252,7 @@ static bool post_line(struct adv_relay *r, struct adv_relay_lane *l, const struc
 {
 	const struct adv_relay_options *o = &r->options;
 	const uint8_t *bytes = (const uint8_t *)line;
-	uint64_t to = adv_geometry_node_line(o->geometry, l->index);
+	uint64_t to = o->mirror + adv_geometry_node_line(o->geometry, l->index);
 	struct adv_post post;
 	adv_post_begin(&post);
 	adv_post_write(&post, r->link, bytes + 8, sizeof(*line) - 8, o->staging_lkey, to + 8,

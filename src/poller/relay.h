@@ -32,7 +32,7 @@ struct adv_relay_lane {
 	const struct adv_entry *landing; /* where the device puts entries; NULL: straight into `requests` */
 };
 
-/* What the other side's memory is called. All addresses are offsets: see docs/verbs.md. */
+/* What both sides' memory is called. */
 struct adv_relay_options {
 	const struct adv_geometry *geometry; /* outlives the relay */
 	void *req;			     /* the node's mappings of the whole memfds */
@@ -40,6 +40,7 @@ struct adv_relay_options {
 	void *slots;
 	const void *landing; /* laid out as req; NULL: entries are placed straight into req */
 	uint32_t slots_lkey;
+	uint64_t mirror;		     /* the client's address of it */
 	uint32_t mirror_rkey;
 	void *staging; /* a line for each entry of each lane, registered; NULL: entries go inline */
 	uint32_t staging_lkey;
@@ -63,13 +64,6 @@ struct adv_relay {
 	bool ending;	       /* nothing more is carried but node lines */
 	bool stalled;	       /* the send queue was full: there is more to carry */
 };
-
-/* ADV_WIRE's lane field: the use of the link in the upper bits, the lane of the lease in the lower. */
-#define ADV_RELAY_LANE_BITS 8
-static inline uint32_t adv_relay_wire_lane(uint8_t tag, uint32_t lane)
-{
-	return (uint32_t)(tag & 63) << ADV_RELAY_LANE_BITS | lane;
-}
 
 /* Begins with what the node lines say; where that is not epoch 1, the client is told. */
 void adv_relay_init(struct adv_relay *relay, struct adv_link *link,
