@@ -262,9 +262,15 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 		return adv_client_refused(l, ADV_BUSY);
 	uint64_t deadline = deadline_after(l, r->timeout_us);
 	uint64_t id = l->next_call_id + 1;
-	enum adv_status status =
-		adv_caller_submit(&w->caller, slot, (uint16_t)r->function, in, r->in_size, id,
-				  r->user_data, adv_client_budget_us(r->timeout_us), deadline);
+	enum adv_status status;
+	for (int i = 0; i < 2; i++) {
+		status = adv_caller_submit(&w->caller, slot, (uint16_t)r->function, in, r->in_size, id,
+					   r->user_data, adv_client_budget_us(r->timeout_us), deadline);
+		if (status != ADV_BUSY)
+			break;
+		/* The worker was replaced. Where it had nothing but given-up calls, these end here. */
+		adv_client_reclaim(l);
+	}
 	if (status != ADV_OK)
 		return adv_client_refused(l, status);
 	adv_client_carry(l, w, slot, r->in_size);

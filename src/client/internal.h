@@ -131,10 +131,14 @@ struct adv_verbs_lease;
 struct adv_node {
 	struct adv_address address;
 	struct adv_verbs_node *verbs; /* NULL: not by RDMA */
+	int verbs_pid;		      /* the process whose it is */
 	_Atomic int spare; /* a connection that rests, for the next lease; -1 none */
 	_Atomic int pid;   /* the process that dialled it: a forked child leaves it alone */
 	_Atomic int refs;  /* the handle's and its leases' */
 };
+
+/* Takes hold of the device that reaches the node. */
+enum adv_status adv_node_find_device(struct adv_node *node);
 
 struct adv_node *adv_node_get(struct adv_node *node);
 void adv_node_put(struct adv_node *node); /* the last one frees it */

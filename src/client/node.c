@@ -71,7 +71,8 @@ void adv_node_put(struct adv_node *node)
 	int fd = atomic_load_explicit(&node->spare, memory_order_relaxed);
 	adv_fd_close(&fd);
 #if ADV_HAVE_VERBS
-	adv_verbs_node_destroy(node->verbs);
+	if (node->verbs_pid == (int)getpid())
+		adv_verbs_node_destroy(node->verbs);
 #endif
 	free(node);
 }
@@ -99,10 +100,14 @@ static enum adv_status greet(struct adv_node *node, const struct adv_client_requ
 	return status;
 }
 
-/* Before anything else is asked for: where there is no way, that is said at once. */
-static enum adv_status find_device(struct adv_node *node)
+/*
+ * Before anything else is asked for: where there is no way, that is said at once. A forked child finds its own: a device's handles
+ * are of no use to it, and what they hold is the parent's.
+ */
+enum adv_status adv_node_find_device(struct adv_node *node)
 {
 #if ADV_HAVE_VERBS
+	node->verbs_pid = (int)getpid();
 	return adv_verbs_node_create(&node->address, adv_client_deadline(ADV_CONNECT_MS), &node->verbs);
 #else
 	return adv_client_fail(ADV_INVALID, "%s: this libadverb was built without RDMA", node->address.text);
@@ -124,7 +129,7 @@ enum adv_status adv_connect(const char *host, struct adv_node **out)
 	if (status == ADV_OK)
 		status = greet(node, &request);
 	if (status == ADV_OK && node->address.kind == ADV_ADDRESS_VERBS)
-		status = find_device(node);
+		status = adv_node_find_device(node);
 	if (status != ADV_OK) {
 		adv_node_put(node);
 		return status;

@@ -424,6 +424,9 @@ void adv_poller_destroy(struct adv_poller *p)
 		return;
 	adv_poller_send(p, &stop);
 	pthread_join(p->thread, NULL);
+	/* Whoever destroys these links' queues waits for that. */
+	for (struct adv_poller_link *l = p->first; l != NULL; l = l->next)
+		acknowledge(l);
 	poller_free(p);
 }
 

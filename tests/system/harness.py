@@ -3,8 +3,10 @@
 Every test starts from a private state directory. Nothing asserts on time; every wait has a bound and says what it waited for.
 Environment: ADVERB_BUILD is the build directory, ADVERB_MUST_HAVE a comma-separated list that turns skips into failures,
 ADVERB_CGROUP a cgroup v2 directory with controllers, in which each node then gets a group of its own.
+ADVERB_FABRIC=verbs runs the same tests over RDMA: nodes listen on the device at ADVERB_RDMA_ADDRESS, clients come as a tenant with a token.
 """
 
+import hashlib
 import http.client
 import json
 import os
@@ -24,7 +26,14 @@ HOSTILE = os.path.join(BUILD, "tests", "hostile")
 MUST_HAVE = set(filter(None, os.environ.get("ADVERB_MUST_HAVE", "").split(",")))
 UID_BASE = 1879048192
 CGROUP = os.environ.get("ADVERB_CGROUP")
+VERBS = os.environ.get("ADVERB_FABRIC") == "verbs"
+RDMA_ADDRESS = os.environ.get("ADVERB_RDMA_ADDRESS", "10.77.0.2")
+TOKEN = "a-token-for-tests"
+TENANT = "tester"
 WAIT_S = 60
+
+ports = iter(range(7400, 7999))
+hosts = {}  # of each node's socket: where its lanes are to be had
 
 
 class Skip(Exception):
@@ -85,11 +94,28 @@ class Node:
             os.chown(self.directory, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
         self.socket = os.path.join(self.directory, "adverb.sock")
         self.state = os.path.join(self.directory, "state")
+        self.host = f"unix:{self.socket}"
         self.log_path = os.path.join(self.directory, "log")
         self.process = None
         self.seen = set()
         self.starts = 0
         self.group = None
+        if VERBS:
+            self.serve_verbs()
+        hosts[self.socket] = self.host
+
+    def serve_verbs(self):
+        """The node listens by RDMA and TCP, for one tenant."""
+        self.port = next(ports)
+        self.host = f"verbs://{RDMA_ADDRESS}:{self.port}"
+        conf = os.path.join(self.directory, "verbs.conf")
+        with open(conf, "w") as f:
+            f.write(f"[tenant {TENANT}]\ntoken_sha256 = {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+        os.chmod(conf, 0o644)
+        if "--config" not in self.options:
+            self.options += ["--config", conf]
+        self.options += ["--verbs", f"{RDMA_ADDRESS}:{self.port}", "--insecure-control"]
+        os.environ["ADVERB_TOKEN"] = TOKEN
 
     def start(self, expect_failure=False):
         command = as_user(self.user) + self.wrap + [
@@ -156,11 +182,16 @@ class Node:
     # ---- the control socket ----
 
     def request(self, method, path, body=None, headers=None):
+        headers = dict(headers or {})
         connection = UnixConnection(self.socket)
+        if VERBS and path.startswith("/v1/modules"):
+            # The tenant's own modules, as it will lease them.
+            connection = http.client.HTTPConnection(RDMA_ADDRESS, self.port, timeout=WAIT_S)
+            headers["Authorization"] = f"Bearer {TOKEN}"
         try:
             if isinstance(body, (dict, list)):
                 body = json.dumps(body)
-            connection.request(method, path, body=body, headers=headers or {})
+            connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             data = answer.read()
             return answer.status, json.loads(data) if data else None
@@ -212,7 +243,9 @@ class Node:
     # ---- the command line ----
 
     def cli(self, *arguments, stdin=b"", user=None, timeout=WAIT_S):
-        environment = dict(environment_of(user), ADVERB_HOST=f"unix:{self.socket}")
+        environment = dict(environment_of(user), ADVERB_HOST=self.host)
+        if VERBS:
+            environment["ADVERB_TOKEN"] = TOKEN
         return subprocess.run(as_user(user) + [ADVERB] + list(arguments), input=stdin,
                               capture_output=True, env=environment, timeout=timeout, check=False)
 

@@ -4,6 +4,8 @@ import ctypes
 import os
 from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 
+from harness import hosts
+
 LIBRARY = os.environ.get("ADVERB_LIBRARY",
                          os.path.join(os.environ["ADVERB_BUILD"], "src", "client", "libadverb.so.0"))
 lib = ctypes.CDLL(LIBRARY)
@@ -68,7 +70,7 @@ def check(status):
 class Client:
     def __init__(self, path):
         self.node = c_void_p()
-        check(lib.adv_connect(f"unix:{path}".encode(), byref(self.node)))
+        check(lib.adv_connect(hosts.get(path, f"unix:{path}").encode(), byref(self.node)))
 
     def lease(self, name, **options):
         return Lease(self, name, options)
