@@ -153,8 +153,8 @@ static int mark_list(struct adv_cores *c, const char *what, size_t mark, const c
 		if (rc < 0 || *text != ',') {
 			if (reason[0] == '\0')
 				snprintf(reason, size,
-					 "%s CPUs \"%.64s\": must be a list like \"2-63,66\"",
-					 what, list);
+					 "%s CPUs \"%.64s\": must be a list like \"2-63,66\"", what,
+					 list);
 			return -EINVAL;
 		}
 		text++;
@@ -405,7 +405,9 @@ enum adv_core_role adv_cores_role(const struct adv_cores *c, int os)
 	const struct cpu *cpu = cpu_of(c, os);
 	if (cpu == NULL)
 		return ADV_CORE_HOUSEKEEPING;
-	return cpu->worker ? ADV_CORE_WORKER : cpu->poller ? ADV_CORE_POLLER : ADV_CORE_HOUSEKEEPING;
+	return cpu->worker   ? ADV_CORE_WORKER
+	       : cpu->poller ? ADV_CORE_POLLER
+			     : ADV_CORE_HOUSEKEEPING;
 }
 
 uint32_t adv_cores_load(const struct adv_cores *c, int os)

@@ -262,6 +262,7 @@ struct adv_lease_stats {
 	uint32_t size; /* set by the caller */
 	uint32_t reserved;
 	uint64_t calls, failures, copies, copied_bytes, wakes, sleeps, deaths, renewals;
+	uint64_t doorbells, work_requests, immediates; /* over verbs: rung, sent, received */
 };
 ADV_API enum adv_status adv_lease_stats(struct adv_lease *lease, struct adv_lease_stats *stats);
 

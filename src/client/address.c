@@ -28,8 +28,8 @@ static enum adv_status path_set(struct adv_address *a, const char *from)
 {
 	if (from[0] == '\0' || strlen(from) >= ADV_SOCKET_PATH_MAX)
 		return adv_client_fail(ADV_INVALID,
-				       "\"%.200s\" is not the path of a socket (1 to %zu bytes)", from,
-				       ADV_SOCKET_PATH_MAX - 1);
+				       "\"%.200s\" is not the path of a socket (1 to %zu bytes)",
+				       from, ADV_SOCKET_PATH_MAX - 1);
 	a->kind = ADV_ADDRESS_UNIX;
 	snprintf(a->path, sizeof(a->path), "%s", from);
 	snprintf(a->text, sizeof(a->text), "%s", from);
@@ -43,9 +43,40 @@ static bool port_ok(const char *port)
 	       atol(port) <= UINT16_MAX;
 }
 
-/* HOST, HOST:PORT, [V6] or [V6]:PORT. */
-static enum adv_status host_set(struct adv_address *a, enum adv_address_kind kind, const char *from)
+socklen_t adv_address_size(const struct sockaddr_storage *address)
 {
+	return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					      : sizeof(struct sockaddr_in);
+}
+
+/* "?from=ADDRESS": which of this machine's addresses, and so which of its devices. */
+static enum adv_status from_set(struct adv_address *a, const char *query)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+	struct addrinfo *list;
+	if (strncmp(query, "?from=", strlen("?from=")) != 0 ||
+	    getaddrinfo(query + strlen("?from="), NULL, &hints, &list) != 0)
+		return adv_client_fail(
+			ADV_INVALID,
+			"\"%.100s\": behind the port may stand ?from=ADDRESS, one of this "
+			"machine's, in numbers",
+			query);
+	memcpy(&a->from, list->ai_addr, list->ai_addrlen);
+	freeaddrinfo(list);
+	return ADV_OK;
+}
+
+/* HOST, HOST:PORT, [V6] or [V6]:PORT; then perhaps ?from=ADDRESS. */
+static enum adv_status host_set(struct adv_address *a, enum adv_address_kind kind, const char *all)
+{
+	char from[ADV_HOST_MAX + 16];
+	const char *query = strchr(all, '?');
+	size_t length = query != NULL ? (size_t)(query - all) : strlen(all);
+	if (length >= sizeof(from))
+		return adv_client_fail(ADV_INVALID, "\"%.60s...\" is too long for an address", all);
+	snprintf(from, sizeof(from), "%.*s", (int)length, all);
+	if (query != NULL && from_set(a, query) != ADV_OK)
+		return ADV_INVALID;
 	const char *colon = strrchr(from, ':');
 	const char *bracket = from[0] == '[' ? strchr(from, ']') : NULL;
 	const char *begin = from + (bracket != NULL);
@@ -77,9 +108,9 @@ static enum adv_status token_set(struct adv_address *a, const char *token, size_
 	for (size_t i = 0; i < size && ok; i++)
 		ok = token[i] > ' ' && token[i] < 0x7f;
 	if (!ok)
-		return adv_client_fail(ADV_INVALID,
-				       "%s holds no token: one line of 1 to %d printable characters",
-				       where, ADV_CLIENT_TOKEN_MAX);
+		return adv_client_fail(
+			ADV_INVALID, "%s holds no token: one line of 1 to %d printable characters",
+			where, ADV_CLIENT_TOKEN_MAX);
 	memcpy(a->token, token, size);
 	a->token[size] = '\0';
 	return ADV_OK;
@@ -93,13 +124,16 @@ static enum adv_status token_read(struct adv_address *a, const char *file, bool 
 	if (fd < 0 && errno == ENOENT && !must_exist)
 		return ADV_OK;
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return adv_client_fail(ADV_SYSTEM, "the token's file %s: %s", file, strerror(errno));
+		return adv_client_fail(ADV_SYSTEM, "the token's file %s: %s", file,
+				       strerror(errno));
 	if ((st.st_mode & 077) != 0)
 		return adv_client_fail(ADV_FORBIDDEN,
-				       "the token's file %s may be read by others: chmod 600 it", file);
+				       "the token's file %s may be read by others: chmod 600 it",
+				       file);
 	ssize_t n = read(fd, bytes, sizeof(bytes));
 	if (n < 0)
-		return adv_client_fail(ADV_SYSTEM, "the token's file %s: %s", file, strerror(errno));
+		return adv_client_fail(ADV_SYSTEM, "the token's file %s: %s", file,
+				       strerror(errno));
 	return token_set(a, bytes, (size_t)n, file);
 }
 
@@ -157,7 +191,8 @@ static void prefer_local(struct adv_address *a)
 	struct adv_address local = {0};
 	struct adv_node_run there, here;
 	uint64_t deadline = adv_client_deadline(LOOK_MS);
-	if (find_local(&local) == ADV_OK && adv_client_node_run(&local, deadline, &here) == ADV_OK &&
+	if (find_local(&local) == ADV_OK &&
+	    adv_client_node_run(&local, deadline, &here) == ADV_OK &&
 	    adv_client_node_run(a, deadline, &there) == ADV_OK &&
 	    adv_client_node_run_same(&here, &there))
 		*a = local;
@@ -175,11 +210,10 @@ static enum adv_status find_host(const char *host, struct adv_address *a)
 				       "\"%.200s\": an address is unix:PATH, verbs://HOST:PORT or "
 				       "tcp://HOST:PORT",
 				       host);
-	enum adv_status status =
-		host_set(a, tcp ? ADV_ADDRESS_TCP : ADV_ADDRESS_VERBS,
-			 tcp   ? host + strlen("tcp://")
-			 : verbs ? host + strlen("verbs://")
-				 : host);
+	enum adv_status status = host_set(a, tcp ? ADV_ADDRESS_TCP : ADV_ADDRESS_VERBS,
+					  tcp	  ? host + strlen("tcp://")
+					  : verbs ? host + strlen("verbs://")
+						  : host);
 	if (status == ADV_OK)
 		status = token_find(a);
 	if (status == ADV_OK && !tcp && !verbs)
@@ -211,7 +245,8 @@ static enum adv_status dial_failed(const struct adv_address *a, int error)
 		: error == EACCES || error == EPERM ? "the socket's owner must let this user in"
 		: error == EAGAIN		    ? "it takes no connections: is it stopped?"
 						    : "is that an Adverb node's address?";
-	return adv_client_fail(ADV_NO_NODE, "no node at %s: %s; %s", a->text, strerror(error), hint);
+	return adv_client_fail(ADV_NO_NODE, "no node at %s: %s; %s", a->text, strerror(error),
+			       hint);
 }
 
 static enum adv_status dial_unix(const struct adv_address *a, uint64_t deadline_ns, int *out)
@@ -219,7 +254,8 @@ static enum adv_status dial_unix(const struct adv_address *a, uint64_t deadline_
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	ADV_CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return adv_client_fail(ADV_SYSTEM, "no socket for %s: %s", a->text, strerror(errno));
+		return adv_client_fail(ADV_SYSTEM, "no socket for %s: %s", a->text,
+				       strerror(errno));
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", a->path);
 	for (;;) {
 		/* A full backlog blocks connect() for as long as the send timeout says. */
@@ -243,9 +279,9 @@ static void tune(int fd)
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{IPPROTO_TCP, TCP_NODELAY, 1},	    {SOL_SOCKET, SO_KEEPALIVE, 1},
-		{IPPROTO_TCP, TCP_KEEPIDLE, 1},	    {IPPROTO_TCP, TCP_KEEPINTVL, 1},
-		{IPPROTO_TCP, TCP_KEEPCNT, 3},	    {IPPROTO_TCP, TCP_USER_TIMEOUT, SILENT_MS},
+		{IPPROTO_TCP, TCP_NODELAY, 1},	{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, 1}, {IPPROTO_TCP, TCP_KEEPINTVL, 1},
+		{IPPROTO_TCP, TCP_KEEPCNT, 3},	{IPPROTO_TCP, TCP_USER_TIMEOUT, SILENT_MS},
 	};
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
@@ -270,6 +306,12 @@ static int connect_within(int fd, const struct addrinfo *to, uint64_t deadline_n
 	return error;
 }
 
+static bool bind_from(const struct adv_address *a, int fd)
+{
+	return a->from.ss_family == 0 ||
+	       bind(fd, (const struct sockaddr *)&a->from, adv_address_size(&a->from)) == 0;
+}
+
 /* The first of the host's addresses that answers. */
 static enum adv_status dial_tcp(const struct adv_address *a, uint64_t deadline_ns, int *out)
 {
@@ -279,9 +321,9 @@ static enum adv_status dial_tcp(const struct adv_address *a, uint64_t deadline_n
 	if (rc != 0)
 		return adv_client_fail(ADV_NO_NODE, "no host %s: %s", a->host, gai_strerror(rc));
 	for (const struct addrinfo *to = list; to != NULL; to = to->ai_next) {
-		ADV_CLEANUP_FD int fd = socket(to->ai_family,
-					       SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		error = fd < 0 ? errno : connect_within(fd, to, deadline_ns);
+		ADV_CLEANUP_FD int fd =
+			socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		error = fd < 0 || !bind_from(a, fd) ? errno : connect_within(fd, to, deadline_ns);
 		if (error != 0)
 			continue;
 		tune(fd);

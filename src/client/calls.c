@@ -62,7 +62,8 @@ void adv_client_carry(struct adv_lease *l, const struct adv_client_worker *w, ui
 {
 #if ADV_HAVE_VERBS
 	if (l->verbs != NULL)
-		adv_verbs_post(l, w, slot, adv_caller_in(&w->caller, slot), l->verbs->lkey, in_size);
+		adv_verbs_post(l, w, slot, adv_caller_in(&w->caller, slot), l->verbs->lkey,
+			       in_size);
 #else
 	(void)l, (void)w, (void)slot, (void)in_size;
 #endif
@@ -190,7 +191,17 @@ enum adv_status adv_client_refused(struct adv_lease *l, enum adv_status status)
 
 static enum adv_status keeper_state(const struct adv_lease *l)
 {
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL && adv_link_broken(&l->verbs->link->link) &&
+	    atomic_load_explicit(&l->keeper.state, memory_order_acquire) == ADV_OK)
+		return ADV_LINK_LOST;
+#endif
 	return (enum adv_status)atomic_load_explicit(&l->keeper.state, memory_order_acquire);
+}
+
+enum adv_status adv_client_state(const struct adv_lease *l)
+{
+	return keeper_state(l);
 }
 
 enum adv_status adv_slot_get(struct adv_lease *l, uint32_t worker, struct adv_slot *slot)
@@ -264,8 +275,9 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 	uint64_t id = l->next_call_id + 1;
 	enum adv_status status;
 	for (int i = 0; i < 2; i++) {
-		status = adv_caller_submit(&w->caller, slot, (uint16_t)r->function, in, r->in_size, id,
-					   r->user_data, adv_client_budget_us(r->timeout_us), deadline);
+		status = adv_caller_submit(&w->caller, slot, (uint16_t)r->function, in, r->in_size,
+					   id, r->user_data, adv_client_budget_us(r->timeout_us),
+					   deadline);
 		if (status != ADV_BUSY)
 			break;
 		/* The worker was replaced. Where it had nothing but given-up calls, these end here. */

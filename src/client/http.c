@@ -163,8 +163,10 @@ static enum adv_status broken(const struct exchange *x)
 				       x->address->text);
 	if (x->too_large)
 		return adv_client_fail(ADV_PROTOCOL, "the node at %s answers more than %u MiB",
-				       x->address->text, (unsigned)(ADV_CLIENT_REPLY_BYTES_MAX / ADV_MIB));
-	return adv_client_fail(ADV_PROTOCOL, "the node at %s does not answer in HTTP: %s", x->address->text,
+				       x->address->text,
+				       (unsigned)(ADV_CLIENT_REPLY_BYTES_MAX / ADV_MIB));
+	return adv_client_fail(ADV_PROTOCOL, "the node at %s does not answer in HTTP: %s",
+			       x->address->text,
 			       http_errno_description(HTTP_PARSER_ERRNO(&x->parser)));
 }
 
@@ -290,8 +292,8 @@ static enum adv_status wait_for(struct exchange *x, short events, short *came)
 				       x->address->text, x->request->method, x->request->path);
 	int n = poll(&p, 1, left);
 	if (n < 0 && errno != EINTR)
-		return adv_client_fail(ADV_SYSTEM, "waiting for the node at %s: %s", x->address->text,
-				       strerror(errno));
+		return adv_client_fail(ADV_SYSTEM, "waiting for the node at %s: %s",
+				       x->address->text, strerror(errno));
 	*came = n > 0 ? p.revents : 0;
 	return ADV_OK;
 }

@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 
 #include "adverb/client.h"
@@ -56,9 +57,13 @@ struct adv_address {
 	char path[ADV_SOCKET_PATH_MAX]; /* of the Unix socket */
 	char host[ADV_HOST_MAX];
 	char port[8];
-	char text[ADV_HOST_MAX + 24];	     /* for people */
+	struct sockaddr_storage from; /* this side's address; ss_family 0: the system chooses */
+	char text[ADV_HOST_MAX + 24]; /* for people */
 	char token[ADV_CLIENT_TOKEN_MAX + 1]; /* for TCP; "": none */
 };
+
+/* Bytes of a struct sockaddr for such an address. */
+socklen_t adv_address_size(const struct sockaddr_storage *address);
 
 /* What `host` says, or where a node is looked for when it is NULL; see adv_connect(). ADV_INVALID, ADV_NO_NODE, ADV_SYSTEM (the token) */
 enum adv_status adv_address_find(const char *host, struct adv_address *address);
@@ -132,9 +137,9 @@ struct adv_node {
 	struct adv_address address;
 	struct adv_verbs_node *verbs; /* NULL: not by RDMA */
 	int verbs_pid;		      /* the process whose it is */
-	_Atomic int spare; /* a connection that rests, for the next lease; -1 none */
-	_Atomic int pid;   /* the process that dialled it: a forked child leaves it alone */
-	_Atomic int refs;  /* the handle's and its leases' */
+	_Atomic int spare;	      /* a connection that rests, for the next lease; -1 none */
+	_Atomic int pid;  /* the process that dialled it: a forked child leaves it alone */
+	_Atomic int refs; /* the handle's and its leases' */
 };
 
 /* Takes hold of the device that reaches the node. */
@@ -286,7 +291,7 @@ struct adv_lease {
 	struct adv_verbs_lease *verbs; /* its lanes are mirrors: see verbs.h; NULL: shared memory */
 	int event_fd;
 	int wait_fd; /* to sleep on: event_fd, or what is readable with it */
-	int pid; /* that opened it: after a fork the child has no keeper */
+	int pid;     /* that opened it: after a fork the child has no keeper */
 	void *maps[ADV_LANE_FILES];
 	struct adv_caller_call *calls;
 	struct adv_client_slot *slots;
@@ -345,12 +350,15 @@ uint64_t adv_client_timeout_ns(uint64_t timeout_us);
  * nothing. can_carry: is there room in the send queue? lost: what becomes of outstanding calls; ADV_OK: wait for them.
  */
 bool adv_client_can_carry(struct adv_lease *lease);
-void adv_client_carry(struct adv_lease *lease, const struct adv_client_worker *worker, uint32_t slot,
-		      uint32_t in_size);
+void adv_client_carry(struct adv_lease *lease, const struct adv_client_worker *worker,
+		      uint32_t slot, uint32_t in_size);
 void adv_client_carry_cancel(struct adv_lease *lease, const struct adv_client_worker *worker,
 			     uint32_t slot);
 void adv_client_hand_over(struct adv_lease *lease);
 uint32_t adv_client_lost(struct adv_lease *lease);
+
+/* Why nothing may be submitted, as far as the lease as a whole goes; ADV_OK. */
+enum adv_status adv_client_state(const struct adv_lease *lease);
 
 /* ---- wait.c ---- */
 

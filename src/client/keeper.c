@@ -198,7 +198,8 @@ static void look_at_lease_clock(struct adv_keeper *k)
 static void look_for_node(struct adv_keeper *k)
 {
 	struct adv_node_run now;
-	enum adv_status status = adv_client_node_run(&k->address, adv_client_deadline(LOOK_MS), &now);
+	enum adv_status status =
+		adv_client_node_run(&k->address, adv_client_deadline(LOOK_MS), &now);
 	k->looks++;
 	if (status == ADV_OK && !adv_client_node_run_same(&now, &k->run))
 		tell_over(k, ADV_NODE_RESTARTED);

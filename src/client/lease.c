@@ -193,8 +193,9 @@ static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const 
 	    o->ttl_ms < ADV_LEASE_TTL_MS_MIN ||
 	    !adv_client_json_text(lease, "digest", l->digest, sizeof(l->digest)) ||
 	    !read_geometry(l, lease) || !read_functions(l, lease) || !read_cpus(l, lease))
-		return adv_client_fail(
-			ADV_PROTOCOL, "the node at %s grants a lease that makes no sense", o->address->text);
+		return adv_client_fail(ADV_PROTOCOL,
+				       "the node at %s grants a lease that makes no sense",
+				       o->address->text);
 	if (!same_sizes(l, lease))
 		return adv_client_fail(
 			ADV_VERSION,
@@ -316,7 +317,8 @@ static enum adv_status request_lanes(struct adv_lease *l, struct opening *o,
 	return status;
 }
 
-static enum adv_status take_memory(struct adv_lease *l, struct opening *o, struct adv_client_answer *a)
+static enum adv_status take_memory(struct adv_lease *l, struct opening *o,
+				   struct adv_client_answer *a)
 {
 #if ADV_HAVE_VERBS
 	if (l->verbs != NULL)
@@ -474,17 +476,20 @@ static enum adv_status prepare(struct adv_lease *l, const struct opening *o, str
 {
 	const struct adv_lease_options *x = &o->options;
 	if (node->address.kind == ADV_ADDRESS_TCP)
-		return adv_client_fail(ADV_INVALID,
-				       "%s: over TCP there is the control API alone; lease by verbs://HOST:PORT, "
-				       "or by unix:PATH on the node's machine",
-				       node->address.text);
+		return adv_client_fail(
+			ADV_INVALID,
+			"%s: over TCP there is the control API alone; lease by verbs://HOST:PORT, "
+			"or by unix:PATH on the node's machine",
+			node->address.text);
 	if (node->verbs == NULL)
 		return ADV_OK;
 #if ADV_HAVE_VERBS
-	if (adv_geometry_init(&l->geometry, x->workers, x->slots, x->in_capacity, x->out_capacity) < 0)
-		return adv_client_fail_text(ADV_INVALID,
-					    "lease options: workers, slots or a capacity is not within its "
-					    "limits");
+	if (adv_geometry_init(&l->geometry, x->workers, x->slots, x->in_capacity, x->out_capacity) <
+	    0)
+		return adv_client_fail_text(
+			ADV_INVALID,
+			"lease options: workers, slots or a capacity is not within its "
+			"limits");
 	enum adv_status status =
 		node->verbs_pid == (int)getpid() ? ADV_OK : adv_node_find_device(node);
 	return status == ADV_OK ? adv_verbs_lease_prepare(l, node->verbs) : status;
@@ -550,7 +555,7 @@ void adv_lease_close(struct adv_lease *l)
 
 enum adv_status adv_lease_state(struct adv_lease *l)
 {
-	uint32_t state = atomic_load_explicit(&l->keeper.state, memory_order_acquire);
+	uint32_t state = adv_client_state(l);
 	for (uint32_t i = 0; state == ADV_OK && i < l->nr_workers; i++)
 		state = adv_caller_state(&l->workers[i].caller);
 	return state == ADV_OK ? ADV_OK : adv_client_refused(l, (enum adv_status)state);
@@ -607,6 +612,17 @@ enum adv_status adv_lease_stats(struct adv_lease *l, struct adv_lease_stats *sta
 		all.wakes += l->workers[i].caller.wakes;
 		all.deaths += l->workers[i].caller.deaths;
 	}
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL) {
+		const struct adv_link *link = &l->verbs->link->link;
+		all.doorbells = adv_link_counted(link, ADV_LINK_DOORBELLS) -
+				l->verbs->before[ADV_LINK_DOORBELLS];
+		all.work_requests = adv_link_counted(link, ADV_LINK_REQUESTS) -
+				    l->verbs->before[ADV_LINK_REQUESTS];
+		all.immediates = adv_link_counted(link, ADV_LINK_IMMEDIATES) -
+				 l->verbs->before[ADV_LINK_IMMEDIATES];
+	}
+#endif
 	all.renewals = atomic_load_explicit(&l->keeper.renewals, memory_order_relaxed);
 	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
 	return ADV_OK;

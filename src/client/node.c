@@ -108,9 +108,11 @@ enum adv_status adv_node_find_device(struct adv_node *node)
 {
 #if ADV_HAVE_VERBS
 	node->verbs_pid = (int)getpid();
-	return adv_verbs_node_create(&node->address, adv_client_deadline(ADV_CONNECT_MS), &node->verbs);
+	return adv_verbs_node_create(&node->address, adv_client_deadline(ADV_CONNECT_MS),
+				     &node->verbs);
 #else
-	return adv_client_fail(ADV_INVALID, "%s: this libadverb was built without RDMA", node->address.text);
+	return adv_client_fail(ADV_INVALID, "%s: this libadverb was built without RDMA",
+			       node->address.text);
 #endif
 }
 

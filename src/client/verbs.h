@@ -24,18 +24,18 @@ struct adv_verbs_link {
 	struct rdma_event_channel *events;
 	struct adv_pair pair;
 	struct adv_link link;
-	uint32_t number; /* the node's name for it */
+	uint32_t number;    /* the node's name for it */
 	unsigned nr_events; /* of its channel, not acknowledged */
 };
 
 struct adv_verbs_node {
 	struct rdma_event_channel *events;
 	struct rdma_cm_id *anchor; /* holds the device; never connected */
-	struct sockaddr_storage address;
+	struct sockaddr_storage address, from;
 	struct ibv_pd *pd;
 	uint8_t id[ADV_CLIENT_ID_BYTES]; /* of this handle, at random */
-	bool in_order; /* the device places RDMA WRITEs in order */
-	pthread_mutex_t lock; /* guards the links at rest */
+	bool in_order;			 /* the device places RDMA WRITEs in order */
+	pthread_mutex_t lock;		 /* guards the links at rest */
 	struct adv_verbs_link *resting;
 };
 
@@ -46,7 +46,7 @@ struct adv_verbs_lease {
 	uint32_t req_rkey, lkey;
 	uint32_t *input_rkeys; /* of each lane */
 	uint8_t tag;
-	bool hand_over; /* entries are copied from the mirror when their immediates have come */
+	bool hand_over;	  /* entries are copied from the mirror when their immediates have come */
 	bool *unanswered; /* of each lane: an ARM is under way */
 	uint8_t *mirror;
 	uint8_t *handed; /* cpl as callers see it where entries are handed over; else NULL */
@@ -55,10 +55,11 @@ struct adv_verbs_lease {
 	struct ibv_mr *mr;
 	struct adv_geometry asked; /* the mirror's */
 	uint64_t mirror_size;
-	int wait_fd; /* an epoll instance: the lease's eventfd, the link's channel */
+	uint64_t before[ADV_LINK_COUNTERS]; /* what the link had done when the lease took it */
+	int wait_fd;	  /* an epoll instance: the lease's eventfd, the link's channel */
 	uint32_t offered; /* number of the link that was offered to the node; 0: none */
 	uint32_t counter; /* connections tried */
-	bool quiet; /* QUIET was sent: nothing more is posted */
+	bool quiet;	  /* QUIET was sent: nothing more is posted */
 };
 
 /* ---- verbs_node.c ---- */
@@ -97,7 +98,8 @@ void adv_verbs_lease_wish(const struct adv_lease *lease, json_t *object);
 enum adv_status adv_verbs_lease_read(struct adv_lease *lease, const json_t *object);
 
 /* Connects where that is needed, and fills in lease->maps, event_fd and wait_fd. `token` is the lease's, hexadecimal. */
-enum adv_status adv_verbs_lease_attach(struct adv_lease *lease, const char *token, uint64_t deadline_ns);
+enum adv_status adv_verbs_lease_attach(struct adv_lease *lease, const char *token,
+				       uint64_t deadline_ns);
 
 /* Says that it writes no more and waits until that has arrived; before the lease is released. */
 void adv_verbs_lease_quiet(struct adv_lease *lease);
@@ -115,7 +117,8 @@ void adv_verbs_post(struct adv_lease *lease, const struct adv_client_worker *wor
 		    const void *in, uint32_t in_lkey, uint32_t in_size);
 
 /* Carries an entry over again: its call was given up. */
-void adv_verbs_cancel(struct adv_lease *lease, const struct adv_client_worker *worker, uint32_t slot);
+void adv_verbs_cancel(struct adv_lease *lease, const struct adv_client_worker *worker,
+		      uint32_t slot);
 
 /* Takes what has completed. False: the link is broken. */
 bool adv_verbs_progress(struct adv_lease *lease);

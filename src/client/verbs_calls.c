@@ -36,7 +36,8 @@ static void hand_over_line(struct adv_verbs_lease *v, uint32_t lane)
 	const struct adv_node_line *from = (const struct adv_node_line *)(v->mirror + at);
 	struct adv_node_line *to = (struct adv_node_line *)(v->handed + at);
 	uint64_t generation = atomic_load_explicit(&from->generation, memory_order_acquire);
-	memcpy((uint8_t *)to + sizeof(to->generation), (const uint8_t *)from + sizeof(from->generation),
+	memcpy((uint8_t *)to + sizeof(to->generation),
+	       (const uint8_t *)from + sizeof(from->generation),
 	       sizeof(*to) - sizeof(to->generation));
 	atomic_store_explicit(&to->generation, generation, memory_order_release);
 }

@@ -40,7 +40,8 @@ static void begin_lines(const struct adv_geometry *g, uint8_t *cpl)
 	for (uint32_t i = 0; i < g->nr_lanes; i++) {
 		struct adv_node_line *line =
 			(struct adv_node_line *)(cpl + adv_geometry_node_line(g, i));
-		atomic_store_explicit(&line->generation, adv_generation(1, 1), memory_order_release);
+		atomic_store_explicit(&line->generation, adv_generation(1, 1),
+				      memory_order_release);
 	}
 }
 
@@ -50,14 +51,10 @@ static enum adv_status make_mirror(struct adv_lease *l, struct adv_verbs_lease *
 	const struct adv_geometry *g = &l->geometry;
 	v->mirror_size = g->size[ADV_LANE_CPL] + g->size[ADV_LANE_SLOTS] + g->size[ADV_LANE_REQ];
 	v->mirror = map(v->mirror_size);
-	if (v->hand_over && v->mirror != NULL)
-		v->handed = map(g->size[ADV_LANE_CPL]);
-	if (v->mirror == NULL || (v->hand_over && v->handed == NULL))
+	if (v->mirror == NULL)
 		return adv_client_fail(ADV_NO_MEMORY, "no memory for a mirror of %llu bytes",
 				       (unsigned long long)v->mirror_size);
 	begin_lines(g, v->mirror);
-	if (v->hand_over)
-		begin_lines(g, v->handed);
 	v->mr = adv_memory_register(v->node->pd, v->mirror, v->mirror_size, (uintptr_t)v->mirror,
 				    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, reason,
 				    sizeof(reason));
@@ -70,9 +67,9 @@ static enum adv_status make_mirror(struct adv_lease *l, struct adv_verbs_lease *
 /* ---- asking ---- */
 
 /* What the node may send by immediates at a time: an answer for each lane, and where entries are handed over, all completions. */
-static uint32_t receives(const struct adv_verbs_lease *v, const struct adv_geometry *g)
+static uint32_t receives(const struct adv_geometry *g)
 {
-	return g->nr_lanes * (1 + (v->hand_over ? g->nr_slots : 0)) + 1;
+	return g->nr_lanes * (1 + g->nr_slots) + 1;
 }
 
 /* Input and entry of each slot, cancelled ones again; ARM for each lane; QUIET. */
@@ -99,7 +96,7 @@ enum adv_status adv_verbs_lease_prepare(struct adv_lease *l, struct adv_verbs_no
 	enum adv_status status = make_mirror(l, v);
 	if (status != ADV_OK)
 		return status;
-	v->link = adv_verbs_link_take(node, receives(v, &l->geometry));
+	v->link = adv_verbs_link_take(node, receives(&l->geometry));
 	v->offered = v->link != NULL ? v->link->number : 0;
 	return ADV_OK;
 }
@@ -143,6 +140,8 @@ enum adv_status adv_verbs_lease_read(struct adv_lease *l, const json_t *lease)
 					    "the node grants a lease without what RDMA needs");
 	v->req_rkey = (uint32_t)req;
 	v->tag = (uint8_t)tag;
+	/* The node may want it so on its own account. */
+	v->hand_over = v->hand_over || json_is_true(json_object_get(object, "hand_over"));
 	/* The node has it no more: it takes another. */
 	if (link == 0 && v->link != NULL) {
 		adv_verbs_link_destroy(v->link);
@@ -157,7 +156,7 @@ static enum adv_status connect_link(struct adv_lease *l, const char *token, uint
 {
 	struct adv_verbs_lease *v = l->verbs;
 	uint8_t bytes[ADV_TOKEN_BYTES];
-	uint32_t nr_sends = sends(&l->geometry), nr_receives = receives(v, &l->geometry);
+	uint32_t nr_sends = sends(&l->geometry), nr_receives = receives(&l->geometry);
 	for (int i = 0; i < ADV_TOKEN_BYTES; i++) {
 		unsigned byte = 0;
 		sscanf(token + 2 * i, "%2x", &byte);
@@ -200,9 +199,16 @@ enum adv_status adv_verbs_lease_attach(struct adv_lease *l, const char *token, u
 		return status;
 	for (int i = 0; i < ADV_LANE_FILES; i++)
 		l->maps[i] = v->mirror + mirror_at(&l->geometry, (enum adv_lane_file)i);
-	if (v->hand_over)
+	if (v->hand_over) {
+		v->handed = map(l->geometry.size[ADV_LANE_CPL]);
+		if (v->handed == NULL)
+			return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
+		begin_lines(&l->geometry, v->handed);
 		l->maps[ADV_LANE_CPL] = v->handed;
+	}
 	l->wait_fd = v->wait_fd;
+	for (int i = 0; i < ADV_LINK_COUNTERS; i++)
+		v->before[i] = adv_link_counted(&v->link->link, i);
 	return ADV_OK;
 }
 

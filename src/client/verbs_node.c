@@ -19,10 +19,11 @@
 static enum adv_status no_rdma(int error)
 {
 	if (error == ENODEV || error == ENOENT)
-		return adv_client_fail(ADV_SYSTEM,
-				       "this machine has no RDMA device: load the network card's driver and "
-				       "rdma_ucm, or make a device in software (modprobe rdma_rxe; rdma link "
-				       "add rxe0 type rxe netdev INTERFACE)");
+		return adv_client_fail(
+			ADV_SYSTEM,
+			"this machine has no RDMA device: load the network card's driver and "
+			"rdma_ucm, or make a device in software (modprobe rdma_rxe; rdma link "
+			"add rxe0 type rxe netdev INTERFACE)");
 	return adv_client_fail(ADV_SYSTEM, "RDMA cannot be used: %s", strerror(error));
 }
 
@@ -37,7 +38,8 @@ static enum adv_status await(struct rdma_event_channel *channel, uint64_t deadli
 			return adv_client_fail(ADV_SYSTEM, "waiting for an RDMA connection: %s",
 					       strerror(errno));
 		if (left == 0)
-			return adv_client_fail(ADV_TIMEOUT, "the RDMA connection was not made in time");
+			return adv_client_fail(ADV_TIMEOUT,
+					       "the RDMA connection was not made in time");
 		(void)poll(&p, 1, left);
 	}
 	return ADV_OK;
@@ -66,9 +68,10 @@ static enum adv_status expect(struct rdma_event_channel *channel, enum rdma_cm_e
 	if (event->event == RDMA_CM_EVENT_REJECTED)
 		status = refused(event);
 	else if (event->event != want)
-		status = adv_client_fail(ADV_SYSTEM, "no RDMA connection to the node: %s (%s)",
-					 rdma_event_str(event->event),
-					 strerror(event->status < 0 ? -event->status : event->status));
+		status = adv_client_fail(
+			ADV_SYSTEM, "no RDMA connection to the node: %s (%s)",
+			rdma_event_str(event->event),
+			strerror(event->status < 0 ? -event->status : event->status));
 	else if (number != NULL && event->param.conn.private_data != NULL &&
 		 event->param.conn.private_data_len >= sizeof(*number))
 		memcpy(number, event->param.conn.private_data, sizeof(*number));
@@ -77,7 +80,7 @@ static enum adv_status expect(struct rdma_event_channel *channel, enum rdma_cm_e
 }
 
 /* An identifier whose device reaches the address. */
-static enum adv_status resolve(const struct sockaddr_storage *address, uint64_t deadline_ns,
+static enum adv_status resolve(struct adv_verbs_node *n, uint64_t deadline_ns,
 			       struct rdma_event_channel **channel, struct rdma_cm_id **id)
 {
 	struct rdma_event_channel *events = rdma_create_event_channel();
@@ -91,7 +94,8 @@ static enum adv_status resolve(const struct sockaddr_storage *address, uint64_t 
 	}
 	int left = adv_client_left_ms(deadline_ns);
 	enum adv_status status =
-		rdma_resolve_addr(*id, NULL, (struct sockaddr *)(uintptr_t)address, left) < 0
+		rdma_resolve_addr(*id, n->from.ss_family != 0 ? (struct sockaddr *)&n->from : NULL,
+				  (struct sockaddr *)&n->address, left) < 0
 			? no_rdma(errno)
 			: expect(events, RDMA_CM_EVENT_ADDR_RESOLVED, deadline_ns, NULL);
 	if (status != ADV_OK) {
@@ -117,7 +121,7 @@ static enum adv_status first_address(const struct adv_address *a, uint64_t deadl
 	for (const struct addrinfo *to = list; to != NULL && status != ADV_OK; to = to->ai_next) {
 		memset(&n->address, 0, sizeof(n->address));
 		memcpy(&n->address, to->ai_addr, to->ai_addrlen);
-		status = resolve(&n->address, deadline_ns, &n->events, &n->anchor);
+		status = resolve(n, deadline_ns, &n->events, &n->anchor);
 	}
 	freeaddrinfo(list);
 	return status;
@@ -131,6 +135,7 @@ enum adv_status adv_verbs_node_create(const struct adv_address *address, uint64_
 	if (n == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a node's handle");
 	pthread_mutex_init(&n->lock, NULL);
+	n->from = address->from;
 	enum adv_status status = first_address(address, deadline_ns, n);
 	if (status == ADV_OK && getrandom(n->id, sizeof(n->id), 0) != (ssize_t)sizeof(n->id))
 		status = adv_client_fail(ADV_SYSTEM, "no random number: %s", strerror(errno));
@@ -174,7 +179,8 @@ struct adv_verbs_link *adv_verbs_link_take(struct adv_verbs_node *n, uint32_t nr
 {
 	struct adv_verbs_link *found = NULL;
 	pthread_mutex_lock(&n->lock);
-	for (struct adv_verbs_link **at = &n->resting; *at != NULL && found == NULL; at = &(*at)->next) {
+	for (struct adv_verbs_link **at = &n->resting; *at != NULL && found == NULL;
+	     at = &(*at)->next) {
 		if ((*at)->pair.recv_depth < nr_receives)
 			continue;
 		found = *at;
@@ -219,8 +225,9 @@ static enum adv_status make_pair(struct adv_verbs_node *n, const struct adv_verb
 {
 	char reason[ADV_REASON_MAX];
 	if (id->verbs != n->anchor->verbs)
-		return adv_client_fail(ADV_SYSTEM, "the node is reached by another RDMA device than before: "
-						   "open another handle");
+		return adv_client_fail(ADV_SYSTEM,
+				       "the node is reached by another RDMA device than before: "
+				       "open another handle");
 	if (adv_pair_create(id, n->pd, c->send_depth, c->recv_depth, &l->pair, reason,
 			    sizeof(reason)) < 0)
 		return adv_client_fail(ADV_SYSTEM, "%s", reason);
@@ -240,7 +247,8 @@ static enum adv_status connect_pair(const struct adv_verbs_connect *c, struct ad
 		return adv_client_fail_text(ADV_SYSTEM, "no HMAC-SHA256 in this libcrypto");
 	adv_pair_parameters(l->pair.id, hello, &param);
 	if (rdma_connect(l->pair.id, &param) < 0)
-		return adv_client_fail(ADV_SYSTEM, "no RDMA connection to the node: %s", strerror(errno));
+		return adv_client_fail(ADV_SYSTEM, "no RDMA connection to the node: %s",
+				       strerror(errno));
 	enum adv_status status =
 		expect(l->events, RDMA_CM_EVENT_ESTABLISHED, c->deadline_ns, &l->number);
 	if (status == ADV_OK)
@@ -255,13 +263,14 @@ enum adv_status adv_verbs_link_connect(struct adv_verbs_node *n, const struct ad
 	struct adv_verbs_link *l = calloc(1, sizeof(*l));
 	if (l == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a connection");
-	enum adv_status status = resolve(&n->address, c->deadline_ns, &l->events, &id);
+	enum adv_status status = resolve(n, c->deadline_ns, &l->events, &id);
 	if (status != ADV_OK) {
 		free(l);
 		return status;
 	}
 	status = rdma_resolve_route(id, adv_client_left_ms(c->deadline_ns)) < 0
-			 ? adv_client_fail(ADV_SYSTEM, "no RDMA route to the node: %s", strerror(errno))
+			 ? adv_client_fail(ADV_SYSTEM, "no RDMA route to the node: %s",
+					   strerror(errno))
 			 : expect(l->events, RDMA_CM_EVENT_ROUTE_RESOLVED, c->deadline_ns, NULL);
 	if (status == ADV_OK)
 		status = make_pair(n, c, id, l);

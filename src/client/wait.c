@@ -316,8 +316,7 @@ enum adv_status adv_invoke(struct adv_lease *l, uint32_t function, const void *i
 				     out_capacity, out_size, timeout_us};
 	struct adv_client_worker *w = l->workers;
 	struct adv_result r;
-	enum adv_status status =
-		(enum adv_status)atomic_load_explicit(&l->keeper.state, memory_order_acquire);
+	enum adv_status status = adv_client_state(l);
 	if (status != ADV_OK)
 		return adv_client_refused(l, status);
 	status = check_invocation(l, &v);

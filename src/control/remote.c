@@ -72,17 +72,16 @@ static int register_slots(struct adv_remote *r)
 	const struct adv_geometry *g = r->options.geometry;
 	for (uint32_t i = 0; i < g->nr_lanes; i++) {
 		uint64_t at = adv_geometry_in(g, i, 0);
-		r->input_mrs[i] = adv_memory_register(
-			r->client->pd, (uint8_t *)r->slots + at,
-			(uint64_t)g->nr_slots * g->in_capacity, at,
-			IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, r->reason,
-			sizeof(r->reason));
+		r->input_mrs[i] =
+			adv_memory_register(r->client->pd, (uint8_t *)r->slots + at,
+					    (uint64_t)g->nr_slots * g->in_capacity, at,
+					    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+					    r->reason, sizeof(r->reason));
 		if (r->input_mrs[i] == NULL)
 			return -ENOMEM;
 	}
 	r->slots_mr = adv_memory_register(r->client->pd, r->slots, g->size[ADV_LANE_SLOTS],
-					  (uintptr_t)r->slots, 0,
-					  r->reason, sizeof(r->reason));
+					  (uintptr_t)r->slots, 0, r->reason, sizeof(r->reason));
 	return r->slots_mr != NULL ? 0 : -ENOMEM;
 }
 
@@ -97,19 +96,19 @@ static int register_staging(struct adv_remote *r)
 	if (r->staging == NULL)
 		return -ENOMEM;
 	r->staging_mr = adv_memory_register(r->client->pd, r->staging, r->staging_size,
-					    (uintptr_t)r->staging, 0,
-					    r->reason, sizeof(r->reason));
+					    (uintptr_t)r->staging, 0, r->reason, sizeof(r->reason));
 	return r->staging_mr != NULL ? 0 : -ENOMEM;
 }
 
 static void run_register(struct adv_job *job)
 {
-	struct adv_remote *r = (struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
+	struct adv_remote *r =
+		(struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
 	if (r->client->pd == NULL)
 		r->client->pd = ibv_alloc_pd(r->owner->listener->verbs);
 	if (r->client->pd == NULL) {
-		snprintf(r->reason, sizeof(r->reason), "no protection domain for another client: %s",
-			 strerror(errno));
+		snprintf(r->reason, sizeof(r->reason),
+			 "no protection domain for another client: %s", strerror(errno));
 		r->rc = -errno;
 		return;
 	}
@@ -130,7 +129,8 @@ static void deregister(struct ibv_mr *mr)
 
 static void run_release(struct adv_job *job)
 {
-	struct adv_remote *r = (struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
+	struct adv_remote *r =
+		(struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
 	const struct adv_geometry *g = r->options.geometry;
 	deregister(r->req_mr);
 	deregister(r->slots_mr);
@@ -162,7 +162,8 @@ static void forget(struct adv_remote *r)
 
 static void released(struct adv_job *job)
 {
-	struct adv_remote *r = (struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
+	struct adv_remote *r =
+		(struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
 	void (*ended)(void *) = r->options.ended;
 	void *user = r->options.user;
 	forget(r);
@@ -266,6 +267,12 @@ static void timer_fire(struct adv_timer *timer)
 
 /* ---- the beginning ---- */
 
+/* Because the client's device needs it, or because this node was told to do so in both directions. */
+static bool hands_over(const struct adv_remote *r)
+{
+	return r->options.wish.hand_over || r->owner->options.placement == ADV_PLACEMENT_IMMEDIATE;
+}
+
 void adv_remote_relay_init(struct adv_remote *r, struct adv_remote_link *l)
 {
 	const struct adv_remote_options *o = &r->options;
@@ -282,7 +289,7 @@ void adv_remote_relay_init(struct adv_remote *r, struct adv_remote_link *l)
 		.staging = r->staging,
 		.staging_lkey = r->staging_mr != NULL ? r->staging_mr->lkey : 0,
 		.tag = l->tag,
-		.hand_over = o->wish.hand_over,
+		.hand_over = hands_over(r),
 		.hot_ns = o->hot_us > UINT64_MAX / 1000 ? UINT64_MAX : o->hot_us * 1000,
 		.lanes = r->lanes,
 		.active = r->active,
@@ -313,7 +320,8 @@ static void take_link(struct adv_remote *r, struct adv_remote_link *l)
 
 static void registered(struct adv_job *job)
 {
-	struct adv_remote *r = (struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
+	struct adv_remote *r =
+		(struct adv_remote *)((char *)job - offsetof(struct adv_remote, job));
 	r->state = ADV_REMOTE_WAITING;
 	if (r->ending) {
 		go_on_ending(r);
@@ -323,8 +331,8 @@ static void registered(struct adv_job *job)
 		r->options.ready(r->options.user, ADV_NO_CAPACITY, r->reason);
 		return;
 	}
-	struct adv_remote_link *l = adv_remote_link_idle(
-		r->client, r->options.wish.link, adv_remote_receives(r->options.geometry));
+	struct adv_remote_link *l = adv_remote_link_idle(r->client, r->options.wish.link,
+							 adv_remote_receives(r->options.geometry));
 	if (l != NULL) {
 		take_link(r, l);
 		return;
@@ -405,11 +413,11 @@ json_t *adv_remote_json(const struct adv_remote *r)
 	json_t *inputs = json_array();
 	for (uint32_t i = 0; i < r->options.geometry->nr_lanes; i++)
 		json_array_append_new(inputs, json_integer(r->input_mrs[i]->rkey));
-	return json_pack("{s:I, s:o, s:i, s:i, s:s}", "req_rkey", (json_int_t)r->req_mr->rkey,
-			 "input_rkeys", inputs, "link",
-			 r->link != NULL ? (int)r->link->number : 0, "tag",
-			 r->link != NULL ? (int)(r->link->tag & 63) : 1, "placement",
-			 r->owner->in_order ? "memory" : "immediate");
+	return json_pack("{s:I, s:o, s:i, s:i, s:s, s:b}", "req_rkey", (json_int_t)r->req_mr->rkey,
+			 "input_rkeys", inputs, "link", r->link != NULL ? (int)r->link->number : 0,
+			 "tag", r->link != NULL ? (int)(r->link->tag & 63) : 1, "placement",
+			 r->owner->in_order ? "memory" : "immediate", "hand_over",
+			 (int)hands_over(r));
 }
 
 /* ---- all of them ---- */
@@ -481,18 +489,26 @@ json_t *adv_remotes_status(const struct adv_remotes *o)
 	for (unsigned i = 0; i < o->options.nr_pollers; i++) {
 		struct adv_poller_stats s;
 		adv_poller_stats(o->pollers[i].poller, &s);
-		json_array_append_new(
-			pollers, json_pack("{s:i, s:s, s:i, s:I, s:I}", "cpu", s.cpu, "mode",
-					   s.shared ? "block" : "spin", "links", (int)s.nr_links,
-					   "passes", (json_int_t)s.passes, "sleeps",
-					   (json_int_t)s.sleeps));
+		json_array_append_new(pollers,
+				      json_pack("{s:i, s:s, s:i, s:I, s:I}", "cpu", s.cpu, "mode",
+						s.shared ? "block" : "spin", "links",
+						(int)s.nr_links, "passes", (json_int_t)s.passes,
+						"sleeps", (json_int_t)s.sleeps));
 	}
-	return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:I, s:I, s:o}", "device",
+	json_t *counters = json_object();
+	for (int i = 0; i < ADV_LINK_COUNTERS; i++) {
+		uint64_t n = o->counted[i];
+		for (const struct adv_remote_link *l = o->links; l != NULL; l = l->next)
+			n += adv_link_counted(&l->poll.link, i);
+		json_object_set_new(counters, adv_link_counter_name(i),
+				    json_integer((json_int_t)n));
+	}
+	return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:I, s:I, s:o, s:o}", "device",
 			 ibv_get_device_name(o->listener->verbs->device), "placement",
-			 o->in_order ? "memory" : "immediate", "placement_why", o->why, "max_inline",
-			 (int)o->max_inline, "gone", (int)o->dead, "links", links, "accepted",
-			 (json_int_t)o->accepted, "refused", (json_int_t)o->refused, "pollers",
-			 pollers);
+			 o->in_order ? "memory" : "immediate", "placement_why", o->why,
+			 "max_inline", (int)o->max_inline, "gone", (int)o->dead, "links", links,
+			 "accepted", (json_int_t)o->accepted, "refused", (json_int_t)o->refused,
+			 "pollers", pollers, "counters", counters);
 }
 
 /* ---- while it runs ---- */

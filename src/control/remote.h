@@ -52,8 +52,8 @@ json_t *adv_remotes_status(const struct adv_remotes *remotes);
 /* What a client asks for beside the lease itself. */
 struct adv_remote_wish {
 	uint8_t client[ADV_CLIENT_ID_BYTES]; /* chosen at random by the process */
-	uint32_t link; /* a link that it has at rest; 0: it will connect */
-	uint64_t mirror; /* the address of its mirror, as its device knows it */
+	uint32_t link;			     /* a link that it has at rest; 0: it will connect */
+	uint64_t mirror;		     /* the address of its mirror, as its device knows it */
 	uint32_t mirror_rkey;
 	bool hand_over; /* its device does not place in order */
 };
@@ -61,7 +61,7 @@ struct adv_remote_wish {
 /* One lease's end of it. Callbacks come from the loop, never from inside a call. */
 struct adv_remote_options {
 	struct adv_remote_wish wish;
-	const struct adv_geometry *geometry;	 /* these two outlive the remote lease */
+	const struct adv_geometry *geometry; /* these two outlive the remote lease */
 	const struct adv_lane_memory *memory;
 	uint64_t lease;
 	uint32_t tenant;
@@ -77,7 +77,8 @@ struct adv_remote_options {
 };
 
 /* ADV_OK: `ready` will be called. ADV_NO_CAPACITY, ADV_NO_MEMORY: it will not, nothing is held. */
-enum adv_status adv_remote_open(struct adv_remotes *remotes, const struct adv_remote_options *options,
+enum adv_status adv_remote_open(struct adv_remotes *remotes,
+				const struct adv_remote_options *options,
 				struct adv_remote **remote);
 
 /* What the client needs to know: after `ready`. */

@@ -21,10 +21,10 @@ struct adv_remote_client {
 };
 
 enum adv_remote_link_state {
-	ADV_RLINK_MAKING, /* its queue pair is being made */
-	ADV_RLINK_ADDING, /* on its way to its poller */
-	ADV_RLINK_TAKEN,  /* carries a lease, or waits for its client to confirm */
-	ADV_RLINK_IDLE,	  /* connected, for the client's next lease */
+	ADV_RLINK_MAKING,  /* its queue pair is being made */
+	ADV_RLINK_ADDING,  /* on its way to its poller */
+	ADV_RLINK_TAKEN,   /* carries a lease, or waits for its client to confirm */
+	ADV_RLINK_IDLE,	   /* connected, for the client's next lease */
 	ADV_RLINK_LEAVING, /* being taken down */
 };
 
@@ -39,13 +39,13 @@ struct adv_remote_link {
 	struct adv_remote_poller *poller;
 	struct rdma_cm_id *id;
 	struct adv_pair pair;
-	uint32_t number; /* the client's name for it, from 1 */
-	uint8_t tag;	 /* which use */
-	bool gone;	 /* the other end is not there any more, or it broke */
-	bool spare;	 /* made ahead: not for the lease that vouches for it */
-	bool destroyed;	 /* its queue pair is gone: it is freed when its messages are back */
+	uint32_t number;      /* the client's name for it, from 1 */
+	uint8_t tag;	      /* which use */
+	bool gone;	      /* the other end is not there any more, or it broke */
+	bool spare;	      /* made ahead: not for the lease that vouches for it */
+	bool destroyed;	      /* its queue pair is gone: it is freed when its messages are back */
 	unsigned nr_messages; /* with the poller */
-	bool line_again; /* a change came while its message was under way */
+	bool line_again;      /* a change came while its message was under way */
 	bool line_sent;
 	struct adv_link_message {
 		struct adv_poller_message message; /* first */
@@ -78,6 +78,7 @@ struct adv_remotes {
 	uint32_t max_inline;
 	bool dead; /* the device was taken away */
 	uint64_t accepted, refused;
+	uint64_t counted[ADV_LINK_COUNTERS]; /* by links that are no more */
 };
 
 enum adv_remote_state {

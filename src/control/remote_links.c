@@ -71,7 +71,8 @@ void adv_remote_client_put(struct adv_remote_client *c)
 struct adv_remote_link *adv_remote_link_idle(struct adv_remote_client *client, uint32_t number,
 					     uint32_t nr_receives)
 {
-	for (struct adv_remote_link *l = client->owner->links; l != NULL && number != 0; l = l->next)
+	for (struct adv_remote_link *l = client->owner->links; l != NULL && number != 0;
+	     l = l->next)
 		if (l->client == client && l->number == number)
 			return l->state == ADV_RLINK_IDLE && !l->gone &&
 					       l->pair.recv_depth >= nr_receives
@@ -92,6 +93,8 @@ static void free_if_done(struct adv_remote_link *l)
 	*at = l->next;
 	l->poller->nr_links--;
 	l->client->nr_links--;
+	for (int i = 0; i < ADV_LINK_COUNTERS; i++)
+		l->owner->counted[i] += adv_link_counted(&l->poll.link, i);
 	adv_remote_client_put(l->client);
 	free(l);
 }
@@ -279,7 +282,8 @@ static struct adv_remote_poller *least_loaded(struct adv_remotes *o)
 	return best;
 }
 
-static bool make_link(struct adv_remotes *o, struct rdma_cm_id *id, struct adv_remote *r, bool spare)
+static bool make_link(struct adv_remotes *o, struct rdma_cm_id *id, struct adv_remote *r,
+		      bool spare)
 {
 	struct adv_remote_link *l = calloc(1, sizeof(*l));
 	if (l == NULL)
@@ -294,7 +298,8 @@ static bool make_link(struct adv_remotes *o, struct rdma_cm_id *id, struct adv_r
 	l->poller->nr_links++;
 	l->poll.event_fd = -1;
 	l->poll.broken = &l->broken;
-	l->broken = (struct adv_poller_message){.order = ADV_POLLER_BROKEN, .done = broke, .user = l};
+	l->broken =
+		(struct adv_poller_message){.order = ADV_POLLER_BROKEN, .done = broke, .user = l};
 	l->state = ADV_RLINK_MAKING;
 	l->next = o->links;
 	o->links = l;
@@ -320,8 +325,8 @@ static struct adv_remote *find_remote(struct adv_remotes *o, uint64_t lease)
 }
 
 /* Why this connection is not wanted; NULL: it is, for *remote. Which of several reasons a stranger is not told. */
-static const char *examine(struct adv_remotes *o, const void *data, size_t size, struct adv_hello *hello,
-			   struct adv_remote **remote)
+static const char *examine(struct adv_remotes *o, const void *data, size_t size,
+			   struct adv_hello *hello, struct adv_remote **remote)
 {
 	static const char stranger[] = "no lease here, or not its token";
 	int rc = adv_hello_parse(data, size, hello);
@@ -365,8 +370,9 @@ static void device_gone(struct adv_remotes *o)
 	if (o->dead)
 		return;
 	o->dead = true;
-	adv_log_error("the RDMA device is gone: leases over it end, and no new ones are granted until "
-		      "the node is restarted");
+	adv_log_error(
+		"the RDMA device is gone: leases over it end, and no new ones are granted until "
+		"the node is restarted");
 	for (struct adv_remote_link *l = o->links, *next; l != NULL; l = next) {
 		next = l->next;
 		link_gone(l, "the RDMA device is gone");
@@ -497,7 +503,8 @@ static int start_pollers(struct adv_remotes *o, char *reason, size_t size)
 				 strerror(-rc));
 			return rc;
 		}
-		adv_watch_start(&p->watch, o->options.loop, adv_poller_fd(p->poller), poller_ready, p);
+		adv_watch_start(&p->watch, o->options.loop, adv_poller_fd(p->poller), poller_ready,
+				p);
 	}
 	return 0;
 }

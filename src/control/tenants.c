@@ -46,7 +46,8 @@ static bool name_ok(const char *name)
 {
 	static const char plain[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-	return name[0] != '\0' && strlen(name) < ADV_NAME_MAX && strspn(name, plain) == strlen(name);
+	return name[0] != '\0' && strlen(name) < ADV_NAME_MAX &&
+	       strspn(name, plain) == strlen(name);
 }
 
 int adv_tenants_set(struct adv_tenants *t, const char *name, const char *key, const char *value,
@@ -60,16 +61,18 @@ int adv_tenants_set(struct adv_tenants *t, const char *name, const char *key, co
 		return fail(reason, size, name, "there are too many tenants");
 	if (strcmp(key, "token_sha256") == 0) {
 		if (tenant->has_token || !hash_parse(value, tenant->token_sha256))
-			return fail(reason, size, name,
-				    "token_sha256 must be 64 hexadecimal digits, once: `adverb token` "
-				    "makes a token and this line");
+			return fail(
+				reason, size, name,
+				"token_sha256 must be 64 hexadecimal digits, once: `adverb token` "
+				"makes a token and this line");
 		tenant->has_token = true;
 		return 0;
 	}
 	if (strcmp(key, "uid") != 0)
 		return fail(reason, size, name, "its keys are token_sha256 and uid");
 	if (tenant->has_number || adv_parse_u64(value, &uid) < 0 || uid == 0 || uid >= NAMED_FIRST)
-		return fail(reason, size, name, "uid must be a local user's number, once, and not 0");
+		return fail(reason, size, name,
+			    "uid must be a local user's number, once, and not 0");
 	tenant->number = (uint32_t)uid;
 	tenant->has_number = true;
 	return 0;

@@ -30,8 +30,8 @@ struct adv_tenants {
 /*
  * One line of the section [tenant NAME]: `token_sha256` (64 hexadecimal digits) or `uid`. 0, or -EINVAL with `reason`.
  */
-int adv_tenants_set(struct adv_tenants *tenants, const char *name, const char *key, const char *value,
-		    char *reason, size_t reason_size);
+int adv_tenants_set(struct adv_tenants *tenants, const char *name, const char *key,
+		    const char *value, char *reason, size_t reason_size);
 
 /* When all is read: gives numbers to those without a uid; refuses tenants without a token, and two with one number or one token. */
 int adv_tenants_check(struct adv_tenants *tenants, char *reason, size_t reason_size);

@@ -49,8 +49,9 @@ bool adv_device_in_order(struct ibv_context *context, char *why, size_t size)
 	}
 #ifdef ADV_HAVE_IN_ORDER
 	bool in_order = ask_in_order(context) != 0;
-	snprintf(why, size, in_order ? "the device says that it places in order"
-				     : "the device does not say that it places in order");
+	snprintf(why, size,
+		 in_order ? "the device says that it places in order"
+			  : "the device does not say that it places in order");
 	return in_order;
 #else
 	snprintf(why, size, "this build's libibverbs cannot ask the device");
@@ -111,16 +112,20 @@ static bool device_address(struct ibv_context *context, uint16_t port, struct so
 static int no_devices(char *reason, size_t size)
 {
 	snprintf(reason, size,
-		 "there is no RDMA device: load the driver of the network card (and ib_uverbs, rdma_ucm), or "
-		 "make one in software: modprobe rdma_rxe; rdma link add rxe0 type rxe netdev INTERFACE");
+		 "there is no RDMA device: load the driver of the network card (and ib_uverbs, "
+		 "rdma_ucm), or "
+		 "make one in software: modprobe rdma_rxe; rdma link add rxe0 type rxe netdev "
+		 "INTERFACE");
 	return -ENODEV;
 }
 
-static int unknown_device(struct ibv_device **list, int n, const char *name, char *reason, size_t size)
+static int unknown_device(struct ibv_device **list, int n, const char *name, char *reason,
+			  size_t size)
 {
 	int used = snprintf(reason, size, "there is no RDMA device \"%.60s\"; there is:", name);
 	for (int i = 0; i < n && used > 0 && (size_t)used < size; i++)
-		used += snprintf(reason + used, size - (size_t)used, " %s", ibv_get_device_name(list[i]));
+		used += snprintf(reason + used, size - (size_t)used, " %s",
+				 ibv_get_device_name(list[i]));
 	return -ENODEV;
 }
 
@@ -131,7 +136,8 @@ static int address_of(struct ibv_device *device, uint16_t port, struct sockaddr_
 	struct ibv_context *context = ibv_open_device(device);
 	if (context == NULL) {
 		int error = errno;
-		snprintf(reason, size, "cannot open the RDMA device %s: %s%s", name, strerror(error),
+		snprintf(reason, size, "cannot open the RDMA device %s: %s%s", name,
+			 strerror(error),
 			 error == EACCES || error == EPERM
 				 ? ": its file below /dev/infiniband must be readable and writable"
 				 : "");
@@ -142,14 +148,15 @@ static int address_of(struct ibv_device *device, uint16_t port, struct sockaddr_
 	if (found)
 		return 0;
 	snprintf(reason, size,
-		 "the RDMA device %s has no RoCE v2 address: give its network interface an IP address and "
+		 "the RDMA device %s has no RoCE v2 address: give its network interface an IP "
+		 "address and "
 		 "set it up; for InfiniBand name the address of its IPoIB interface instead",
 		 name);
 	return -EADDRNOTAVAIL;
 }
 
-static int resolve_device(const char *name, uint16_t port, struct sockaddr_storage *to, char *reason,
-			  size_t size)
+static int resolve_device(const char *name, uint16_t port, struct sockaddr_storage *to,
+			  char *reason, size_t size)
 {
 	int n = 0, rc;
 	struct ibv_device **list = ibv_get_device_list(&n);
@@ -203,7 +210,8 @@ int adv_device_resolve(const char *spec, uint16_t default_port, struct sockaddr_
 	uint16_t port;
 	memset(address, 0, sizeof(*address));
 	if (!split(spec, default_port, host, sizeof(host), &port)) {
-		snprintf(reason, size, "\"%.100s\" is neither DEVICE[:PORT] nor ADDRESS[:PORT]", spec);
+		snprintf(reason, size, "\"%.100s\" is neither DEVICE[:PORT] nor ADDRESS[:PORT]",
+			 spec);
 		return -EINVAL;
 	}
 	if (address_parse(host, port, address))

@@ -27,6 +27,20 @@ const char *adv_link_why(const struct adv_link *l)
 	return l->error != 0 ? strerror(-l->error) : "nothing is wrong";
 }
 
+const char *adv_link_counter_name(enum adv_link_counter counter)
+{
+	static const char *const names[ADV_LINK_COUNTERS] = {"doorbells", "requests",	"bytes",
+							     "receives",  "immediates", "stalls"};
+	return names[counter];
+}
+
+/* One writer: a plain load and store. */
+static void count(struct adv_link *l, enum adv_link_counter counter, uint64_t n)
+{
+	atomic_store_explicit(&l->counters[counter], adv_link_counted(l, counter) + n,
+			      memory_order_relaxed);
+}
+
 static int broke(struct adv_link *l, int error)
 {
 	if (!adv_link_broken(l))
@@ -46,7 +60,7 @@ static int post_receives(struct adv_link *l, uint32_t nr)
 	if (rc != 0)
 		return broke(l, rc);
 	l->nr_missing -= nr;
-	l->counters.receives += nr;
+	count(l, ADV_LINK_RECEIVES, nr);
 	return 0;
 }
 
@@ -87,6 +101,7 @@ void adv_post_write(struct adv_post *p, const struct adv_link *l, const void *fr
 	if (p->nr > 0)
 		p->requests[p->nr - 1].next = wr;
 	p->nr++;
+	p->bytes += size;
 }
 
 int adv_link_post(struct adv_link *l, struct adv_post *p, bool mark)
@@ -95,7 +110,7 @@ int adv_link_post(struct adv_link *l, struct adv_post *p, bool mark)
 	if (adv_link_broken(l))
 		return -EIO;
 	if (!adv_link_room(l, p->nr)) {
-		l->counters.stalls++;
+		count(l, ADV_LINK_STALLS, 1);
 		return -EAGAIN;
 	}
 	l->nr_sent += p->nr;
@@ -107,8 +122,9 @@ int adv_link_post(struct adv_link *l, struct adv_post *p, bool mark)
 		last->wr_id = l->nr_unsignalled;
 		l->nr_unsignalled = 0;
 	}
-	l->counters.doorbells++;
-	l->counters.requests += p->nr;
+	count(l, ADV_LINK_DOORBELLS, 1);
+	count(l, ADV_LINK_REQUESTS, p->nr);
+	count(l, ADV_LINK_BYTES, p->bytes);
 	int rc = ibv_post_send(l->qp, p->requests, &bad);
 	return rc != 0 ? broke(l, rc) : 0;
 }
@@ -142,7 +158,8 @@ unsigned adv_link_poll(struct adv_link *l, uint32_t *immediates, unsigned *nr_im
 		}
 	}
 	*nr_immediates = nr;
-	l->counters.immediates += nr;
+	if (nr > 0)
+		count(l, ADV_LINK_IMMEDIATES, nr);
 	return (unsigned)n;
 }
 

@@ -9,6 +9,7 @@
 #define ADVERB_FABRIC_LINK_H
 
 #include <infiniband/verbs.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,9 +17,15 @@
 #define ADV_LINK_RECV_POST 32 /* receives posted at once, at most */
 #define ADV_LINK_POLL_MAX  16 /* completions taken at once */
 
-/* Counted since the link was made. */
-struct adv_link_counters {
-	uint64_t doorbells, requests, bytes, receives, immediates, stalls;
+/* Counted since the link was made. Written by the link's thread alone, read by any. */
+enum adv_link_counter {
+	ADV_LINK_DOORBELLS,
+	ADV_LINK_REQUESTS,   /* work requests sent */
+	ADV_LINK_BYTES,	     /* in them */
+	ADV_LINK_RECEIVES,   /* posted */
+	ADV_LINK_IMMEDIATES, /* that came */
+	ADV_LINK_STALLS,     /* posts that found no room */
+	ADV_LINK_COUNTERS,
 };
 
 struct adv_link {
@@ -26,14 +33,15 @@ struct adv_link {
 	struct ibv_cq *cq;
 	uint32_t send_depth, recv_depth; /* as the device gave them */
 	uint32_t max_inline;
-	uint32_t nr_sent;	  /* posted and not known to be complete */
-	uint32_t nr_unsignalled;  /* of these, behind the last that asks for a completion */
-	uint32_t nr_missing;	  /* receives that were consumed and not posted again */
-	uint32_t failure;	  /* enum ibv_wc_status; IBV_WC_SUCCESS while the link works */
-	int error;		  /* -errno of a post that was refused; 0 */
-	bool notify;		  /* the next completion raises an event */
-	struct adv_link_counters counters;
-	struct ibv_recv_wr receives[ADV_LINK_RECV_POST]; /* a chain, without memory: immediates need none */
+	uint32_t nr_sent;	 /* posted and not known to be complete */
+	uint32_t nr_unsignalled; /* of these, behind the last that asks for a completion */
+	uint32_t nr_missing;	 /* receives that were consumed and not posted again */
+	uint32_t failure;	 /* enum ibv_wc_status; IBV_WC_SUCCESS while the link works */
+	int error;		 /* -errno of a post that was refused; 0 */
+	bool notify;		 /* the next completion raises an event */
+	_Atomic uint64_t counters[ADV_LINK_COUNTERS];
+	struct ibv_recv_wr
+		receives[ADV_LINK_RECV_POST]; /* a chain, without memory: immediates need none */
 };
 
 /* Takes a queue pair whose queues have these depths. Both stay the owner's. Nothing is posted yet. */
@@ -51,6 +59,14 @@ static inline bool adv_link_broken(const struct adv_link *link)
 	return link->failure != IBV_WC_SUCCESS || link->error != 0;
 }
 
+static inline uint64_t adv_link_counted(const struct adv_link *link, enum adv_link_counter counter)
+{
+	return atomic_load_explicit(&link->counters[counter], memory_order_relaxed);
+}
+
+/* The counter's name in JSON. */
+const char *adv_link_counter_name(enum adv_link_counter counter);
+
 /* In words, what broke it. Static storage. */
 const char *adv_link_why(const struct adv_link *link);
 
@@ -59,6 +75,7 @@ const char *adv_link_why(const struct adv_link *link);
 /* Work requests that go out behind one doorbell, in this order. The caller's storage; memory that is not inline is read until completion. */
 struct adv_post {
 	unsigned nr;
+	uint32_t bytes;
 	struct ibv_send_wr requests[ADV_LINK_POST_MAX];
 	struct ibv_sge pieces[ADV_LINK_POST_MAX];
 };
@@ -66,6 +83,7 @@ struct adv_post {
 static inline void adv_post_begin(struct adv_post *post)
 {
 	post->nr = 0;
+	post->bytes = 0;
 }
 
 /* RDMA WRITE of `size` bytes; inline where that fits, else `lkey` must cover them. At most ADV_LINK_POST_MAX for one doorbell. */

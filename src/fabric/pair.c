@@ -24,9 +24,10 @@ static int fail(int error, char *reason, size_t size, const char *what, struct r
 	snprintf(reason, size, "%s on %s: %s%s", what,
 		 id->verbs != NULL ? ibv_get_device_name(id->verbs->device) : "no device",
 		 strerror(error),
-		 error == ENOMEM ? ": the device has no room for more queue pairs, or RLIMIT_MEMLOCK "
-				   "is too low (ulimit -l; LimitMEMLOCK= in the unit)"
-				 : "");
+		 error == ENOMEM
+			 ? ": the device has no room for more queue pairs, or RLIMIT_MEMLOCK "
+			   "is too low (ulimit -l; LimitMEMLOCK= in the unit)"
+			 : "");
 	return -error;
 }
 
@@ -79,8 +80,8 @@ int adv_pair_create(struct rdma_cm_id *id, struct ibv_pd *pd, uint32_t send_dept
 		*out = p;
 		return 0;
 	}
-	fail(-rc, reason, size, p.cq == NULL ? "cannot make a completion queue" : "cannot make a queue pair",
-	     id);
+	fail(-rc, reason, size,
+	     p.cq == NULL ? "cannot make a completion queue" : "cannot make a queue pair", id);
 	if (p.cq != NULL)
 		ibv_destroy_cq(p.cq);
 	ibv_destroy_comp_channel(p.channel);
@@ -103,8 +104,8 @@ void adv_pair_destroy(struct adv_pair *p)
 void adv_pair_parameters(struct rdma_cm_id *id, const void *hello, struct rdma_conn_param *param)
 {
 	struct ibv_device_attr device;
-	bool software = ibv_query_device(id->verbs, &device) == 0 &&
-			device.vendor_id == SOFT_ROCE_VENDOR;
+	bool software =
+		ibv_query_device(id->verbs, &device) == 0 && device.vendor_id == SOFT_ROCE_VENDOR;
 	uint8_t timeout = software ? ACK_TIMEOUT_SOFTWARE : ACK_TIMEOUT;
 	/* An old kernel does not know the option: then it is the subnet's timeout, as for everyone. */
 	(void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout,
@@ -160,14 +161,15 @@ static void explain(uint64_t bytes, int error, struct ibv_pd *pd, char *reason, 
 	if (error == ENOMEM && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
 	    limit.rlim_cur != RLIM_INFINITY) {
 		snprintf(reason, size,
-			 "registering %llu KiB with %s: RLIMIT_MEMLOCK is %llu KiB: raise it (ulimit -l "
+			 "registering %llu KiB with %s: RLIMIT_MEMLOCK is %llu KiB: raise it "
+			 "(ulimit -l "
 			 "unlimited; LimitMEMLOCK=infinity in a unit; memlock in limits.conf)",
 			 (unsigned long long)(bytes / ADV_KIB), device,
 			 (unsigned long long)(limit.rlim_cur / ADV_KIB));
 		return;
 	}
-	snprintf(reason, size, "registering %llu KiB with %s: %s", (unsigned long long)(bytes / ADV_KIB),
-		 device, strerror(error));
+	snprintf(reason, size, "registering %llu KiB with %s: %s",
+		 (unsigned long long)(bytes / ADV_KIB), device, strerror(error));
 }
 
 struct ibv_mr *adv_memory_register(struct ibv_pd *pd, void *at, uint64_t bytes, uint64_t offset,

@@ -12,7 +12,7 @@
 
 /* A connection's end: owned by whoever made it. */
 struct adv_pair {
-	struct rdma_cm_id *id; /* taken over by adv_pair_create() */
+	struct rdma_cm_id *id;		  /* taken over by adv_pair_create() */
 	struct ibv_comp_channel *channel; /* non-blocking */
 	struct ibv_cq *cq;
 	uint32_t send_depth, recv_depth, max_inline; /* as the device gave them */

@@ -16,7 +16,8 @@ static bool mac_of(const uint8_t *bytes, const uint8_t *token, size_t token_size
 		   uint8_t mac[ADV_WIRE_MAC_BYTES])
 {
 	unsigned size = 0;
-	return HMAC(EVP_sha256(), token, (int)token_size, bytes, SIGNED_BYTES, mac, &size) != NULL &&
+	return HMAC(EVP_sha256(), token, (int)token_size, bytes, SIGNED_BYTES, mac, &size) !=
+		       NULL &&
 	       size == ADV_WIRE_MAC_BYTES;
 }
 

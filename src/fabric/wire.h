@@ -60,9 +60,10 @@ static inline uint32_t adv_wire_pack(unsigned kind, uint32_t lane, uint32_t seq)
 static inline struct adv_wire_immediate adv_wire_unpack(uint32_t immediate)
 {
 	uint32_t host = __builtin_bswap32(immediate);
-	return (struct adv_wire_immediate){.kind = (uint8_t)(host >> 30),
-					   .lane = (uint16_t)(host >> 16 & (ADV_WIRE_LANES_MAX - 1)),
-					   .seq = (uint16_t)host};
+	return (struct adv_wire_immediate){
+		.kind = (uint8_t)(host >> 30),
+		.lane = (uint16_t)(host >> 16 & (ADV_WIRE_LANES_MAX - 1)),
+		.seq = (uint16_t)host};
 }
 
 /*

@@ -39,8 +39,8 @@ struct adv_caller {
 	uint32_t nr_waited;	 /* of these, not abandoned */
 	uint64_t wakes;		 /* statistics */
 	uint64_t deaths;
-	bool checked;		 /* a verbs lane: entries carry checksums */
-	uint64_t torn_since_ns;	 /* the entry expected next is torn since then; 0: it is not */
+	bool checked;		/* a verbs lane: entries carry checksums */
+	uint64_t torn_since_ns; /* the entry expected next is torn since then; 0: it is not */
 	/* while an epoch is being wound up */
 	bool winding_up;
 	bool blamed;	/* the oldest call has got the death's status; the others were not run */

@@ -12,8 +12,9 @@ static inline uint32_t adv_entry_crc(const struct adv_entry *e, uint32_t seq)
 {
 	const uint8_t *bytes = (const uint8_t *)e;
 	if (!adv_crc32c_in_hardware())
-		return adv_crc32c_by_table(adv_crc32c_by_table(0, bytes, offsetof(struct adv_entry, crc)),
-					   &seq, sizeof(seq));
+		return adv_crc32c_by_table(
+			adv_crc32c_by_table(0, bytes, offsetof(struct adv_entry, crc)), &seq,
+			sizeof(seq));
 	uint64_t crc = UINT32_MAX, word;
 	for (size_t i = 0; i < offsetof(struct adv_entry, crc); i += sizeof(word)) {
 		memcpy(&word, bytes + i, sizeof(word));

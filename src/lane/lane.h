@@ -234,7 +234,8 @@ static inline uint64_t adv_generation(uint16_t epoch, uint32_t base)
 /* What a client must know of a node line to sleep: everything in it that wakes. */
 static inline uint32_t adv_lane_state(uint64_t generation, uint32_t revoking, uint32_t ended)
 {
-	return (uint32_t)(generation >> 32 & 0xffff) | (revoking != 0) << 16 | (ended & 0x7fff) << 17;
+	return (uint32_t)(generation >> 32 & 0xffff) | (revoking != 0) << 16 |
+	       (ended & 0x7fff) << 17;
 }
 
 static inline uint16_t adv_generation_epoch(uint64_t generation)

@@ -48,7 +48,8 @@ static const struct key keys[] = {
 	KEY("node", "listen", "listen", "unix:PATH", KIND_LISTEN, listen_path, 0, 0,
 	    "the control socket"),
 	KEY("node", "control", "control", "ADDRESS:PORT", KIND_TEXT, control, 0, 0,
-	    "the control API over TCP, for tenants with tokens; default: with --verbs, at its address"),
+	    "the control API over TCP, for tenants with tokens; default: with --verbs, at its "
+	    "address"),
 	KEY("node", "insecure_control", "insecure-control", "", KIND_FLAG, insecure_control, 0, 0,
 	    "allow that beyond this machine: tokens travel in clear"),
 	KEY("pool", "cold", "pool-cold", "N", KIND_COUNT, pool_cold, 0, ADV_SANDBOXES_MAX,
@@ -64,14 +65,16 @@ static const struct key keys[] = {
 	KEY("cores", "oversubscribe", "oversubscribe", "auto|no", KIND_SUBSCRIBE, oversubscribe, 0,
 	    0, "share cores among workers when all are taken"),
 	KEY("cores", "pollers", "poller-cpus", "LIST", KIND_TEXT, poller_cpus, 0, 0,
-	    "CPUs for pollers of the verbs fabric; default: some of their own where there are many"),
+	    "CPUs for pollers of the verbs fabric; default: some of their own where there are "
+	    "many"),
 	KEY("verbs", "listen", "verbs", "DEVICE|ADDRESS", KIND_TEXT, verbs, 0, 0,
 	    "serve remote clients by RDMA: DEVICE[:PORT] or ADDRESS[:PORT]"),
 	KEY("verbs", "pollers", "pollers", "N", KIND_COUNT, nr_pollers, 1, ADV_POLLERS_MAX,
 	    "threads that move verbs traffic"),
 	KEY("verbs", "peer_timeout", "peer-timeout", "DURATION", KIND_DURATION, peer_timeout_ns,
 	    500 * ADV_MS, 60 * ADV_SEC, "a remote client that is silent for so long is gone"),
-	KEY("verbs", "placement", "placement", "auto|memory|immediate", KIND_PLACEMENT, placement, 0, 0,
+	KEY("verbs", "placement", "placement", "auto|memory|immediate", KIND_PLACEMENT, placement,
+	    0, 0,
 	    "how calls are seen: in memory (the device must place in order), or by completions"),
 	KEY("leases", "max", "max-leases", "N", KIND_COUNT, max_leases, 1, ADV_LEASES_MAX,
 	    "leases at a time"),
@@ -361,9 +364,8 @@ static int read_options(int argc, char **argv, struct adv_config *c, const char 
 	struct option options[NR_KEYS + 3] = {{0}};
 	for (size_t i = 0; i < NR_KEYS; i++)
 		options[i] = (struct option){
-			keys[i].option,
-			keys[i].kind == KIND_FLAG ? no_argument : required_argument, NULL,
-			256 + (int)i};
+			keys[i].option, keys[i].kind == KIND_FLAG ? no_argument : required_argument,
+			NULL, 256 + (int)i};
 	options[NR_KEYS] = (struct option){"config", required_argument, NULL, 'c'};
 	options[NR_KEYS + 1] = (struct option){"help", no_argument, NULL, 'h'};
 	optind = 1;
@@ -448,7 +450,7 @@ static void print_value(const struct adv_config *c, const struct key *k, char *o
 	case KIND_PATH:
 	case KIND_TEXT:
 		snprintf(out, size, "%s",
-			 ((const char *)at)[0] != '\0'	   ? (const char *)at
+			 ((const char *)at)[0] != '\0'	    ? (const char *)at
 			 : strcmp(k->section, "cores") == 0 ? "(chosen by topology)"
 							    : "(none)");
 		break;

@@ -37,8 +37,9 @@ struct adv_config {
 	enum adv_oversubscribe oversubscribe;
 	char poller_cpus[ADV_CONFIG_PATH_MAX];
 	char verbs[ADV_CONFIG_PATH_MAX]; /* DEVICE[:PORT] or ADDRESS[:PORT]; "": no verbs */
-	char control[ADV_CONFIG_PATH_MAX]; /* ADDRESS:PORT of the control API over TCP; "": with verbs, at its address */
-	bool insecure_control;		   /* also beyond loopback */
+	char control
+		[ADV_CONFIG_PATH_MAX]; /* ADDRESS:PORT of the control API over TCP; "": with verbs, at its address */
+	bool insecure_control; /* also beyond loopback */
 	uint64_t peer_timeout_ns;
 	struct adv_tenants tenants;
 	uint32_t nr_pollers;

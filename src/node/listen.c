@@ -188,9 +188,10 @@ int adv_listen_tcp(const struct sockaddr_storage *address, bool insecure, char *
 							  : sizeof(struct sockaddr_in);
 	address_text(address, text, sizeof(text));
 	if (!insecure && !is_loopback(address))
-		return fail(EPERM, reason, size, "will not listen on", text,
-			    "tokens would travel in clear: say --insecure-control if the network is "
-			    "trusted");
+		return fail(
+			EPERM, reason, size, "will not listen on", text,
+			"tokens would travel in clear: say --insecure-control if the network is "
+			"trusted");
 	int fd ADV_CLEANUP_FD = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return fail(errno, reason, size, "cannot make a socket for", text, "");
@@ -199,8 +200,10 @@ int adv_listen_tcp(const struct sockaddr_storage *address, bool insecure, char *
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	if (bind(fd, (const struct sockaddr *)address, length) < 0 || listen(fd, 1024) < 0)
 		return fail(errno, reason, size, "cannot listen on", text,
-			    errno == EADDRINUSE	     ? "another process has this port"
-			    : errno == EADDRNOTAVAIL ? "no interface of this machine has this address"
-			    : errno == EACCES ? "ports below 1024 need privileges: take another" : "");
+			    errno == EADDRINUSE ? "another process has this port"
+			    : errno == EADDRNOTAVAIL
+				    ? "no interface of this machine has this address"
+			    : errno == EACCES ? "ports below 1024 need privileges: take another"
+					      : "");
 	return adv_fd_steal(&fd);
 }

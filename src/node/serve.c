@@ -53,7 +53,8 @@ static int start_limits(struct node *n, char *reason, size_t size)
 	}
 	/* What a device reads and writes is locked: as much as the machine allows. */
 	if (n->config.verbs[0] != '\0' && getrlimit(RLIMIT_MEMLOCK, &locked) == 0) {
-		locked.rlim_cur = locked.rlim_max = geteuid() == 0 ? RLIM_INFINITY : locked.rlim_max;
+		locked.rlim_cur = locked.rlim_max =
+			geteuid() == 0 ? RLIM_INFINITY : locked.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &locked);
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -123,7 +124,8 @@ static int start_remote_socket(struct node *n, char *reason, size_t size)
 	else if (n->config.verbs[0] == '\0')
 		return 0;
 	if (rc == 0)
-		rc = n->remote_fd = adv_listen_tcp(&address, n->config.insecure_control, reason, size);
+		rc = n->remote_fd =
+			adv_listen_tcp(&address, n->config.insecure_control, reason, size);
 	return rc < 0 ? rc : 0;
 }
 

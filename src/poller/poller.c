@@ -22,7 +22,7 @@
 struct adv_poller {
 	/* the thread's own */
 	struct adv_poller_link *first;
-	uint64_t window_ns;    /* spins so long after the last work: the longest of its leases' */
+	uint64_t window_ns; /* spins so long after the last work: the longest of its leases' */
 	uint64_t idle_since_ns;
 	uint64_t nr_idle; /* passes without work */
 	bool worked;	  /* since the clock was looked at */
@@ -72,7 +72,8 @@ static void send_back(struct adv_poller *p, struct adv_poller_message *m)
 static void plan_window(struct adv_poller *p)
 {
 	p->window_ns = 0;
-	for (const struct adv_poller_link *l = p->first; l != NULL && !p->options.shared; l = l->next)
+	for (const struct adv_poller_link *l = p->first; l != NULL && !p->options.shared;
+	     l = l->next)
 		if (l->relay != NULL && l->relay->options.hot_ns > p->window_ns)
 			p->window_ns = l->relay->options.hot_ns;
 	p->worked = true;
@@ -85,7 +86,8 @@ static void listen_to(const struct adv_poller *p, int fd, void *what)
 	(void)epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &e);
 }
 
-static void attach(struct adv_poller *p, struct adv_poller_link *l, const struct adv_poller_message *m)
+static void attach(struct adv_poller *p, struct adv_poller_link *l,
+		   const struct adv_poller_message *m)
 {
 	l->relay = m->relay;
 	l->event_fd = m->event_fd;
@@ -387,8 +389,9 @@ static void poller_free(struct adv_poller *p)
 
 int adv_poller_create(const struct adv_poller_options *options, struct adv_poller **out)
 {
-	struct adv_poller *p = aligned_alloc(ADV_CACHE_LINE, (sizeof(*p) + ADV_CACHE_LINE - 1) /
-								     ADV_CACHE_LINE * ADV_CACHE_LINE);
+	struct adv_poller *p =
+		aligned_alloc(ADV_CACHE_LINE,
+			      (sizeof(*p) + ADV_CACHE_LINE - 1) / ADV_CACHE_LINE * ADV_CACHE_LINE);
 	if (p == NULL)
 		return -ENOMEM;
 	memset(p, 0, sizeof(*p));

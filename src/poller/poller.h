@@ -23,15 +23,16 @@ struct adv_poller_link {
 	void *user;
 	/* the poller's own */
 	struct adv_poller_link *previous, *next;
-	struct adv_relay *relay; /* the lease it carries; NULL: none */
-	int event_fd;		 /* of that lease */
-	unsigned nr_events;	 /* taken from the channel and not acknowledged */
+	struct adv_relay *relay;	   /* the lease it carries; NULL: none */
+	int event_fd;			   /* of that lease */
+	unsigned nr_events;		   /* taken from the channel and not acknowledged */
 	struct adv_poller_message *detach; /* under way */
-	struct adv_poller_message *broken; /* sent back as ADV_POLLER_BROKEN, once; the control thread's storage */
+	struct adv_poller_message
+		*broken; /* sent back as ADV_POLLER_BROKEN, once; the control thread's storage */
 };
 
 enum adv_poller_order {
-	ADV_POLLER_ADD,	   /* a link, and `relay` if not NULL: receives are posted, nothing has come yet */
+	ADV_POLLER_ADD, /* a link, and `relay` if not NULL: receives are posted, nothing has come yet */
 	ADV_POLLER_ATTACH, /* `relay` to a link that carries none */
 	ADV_POLLER_LINE,   /* the node line of `lane` (UINT32_MAX: of all) has changed */
 	/*

@@ -20,15 +20,18 @@ static void lane_init(struct adv_relay *r, uint32_t index)
 	struct adv_relay_lane *l = &o->lanes[index];
 	uint8_t *req = (uint8_t *)o->req + adv_geometry_req(g, index);
 	const uint8_t *cpl = (const uint8_t *)o->cpl + adv_geometry_cpl(g, index);
-	const uint8_t *landing = o->landing != NULL ? (const uint8_t *)o->landing + adv_geometry_req(g, index)
-						    : NULL;
+	const uint8_t *landing = o->landing != NULL
+					 ? (const uint8_t *)o->landing + adv_geometry_req(g, index)
+					 : NULL;
 	l->index = (uint16_t)index;
 	l->completions = (const struct adv_entry *)(cpl + ADV_LANE_RING_OFFSET);
 	l->worker_line = (const struct adv_worker_line *)cpl;
 	l->requests = (struct adv_entry *)(req + ADV_LANE_RING_OFFSET);
 	l->caller_line = (struct adv_caller_line *)req;
-	l->landing = landing != NULL ? (const struct adv_entry *)(landing + ADV_LANE_RING_OFFSET) : NULL;
-	l->arm = (const struct adv_arm_line *)((landing != NULL ? landing : req) + ADV_LANE_ARM_OFFSET);
+	l->landing =
+		landing != NULL ? (const struct adv_entry *)(landing + ADV_LANE_RING_OFFSET) : NULL;
+	l->arm = (const struct adv_arm_line *)((landing != NULL ? landing : req) +
+					       ADV_LANE_ARM_OFFSET);
 	l->node_line = (const struct adv_node_line *)((const uint8_t *)o->cpl +
 						      adv_geometry_node_line(g, index));
 	l->epoch = 1;
@@ -103,7 +106,8 @@ static void wake_worker(struct adv_relay *r, struct adv_relay_lane *l, uint32_t 
 }
 
 /* Which request an immediate's 16 bits mean: one of those that may be in flight. False: none. */
-static bool expand(const struct adv_relay *r, const struct adv_relay_lane *l, uint16_t low, uint32_t *seq)
+static bool expand(const struct adv_relay *r, const struct adv_relay_lane *l, uint16_t low,
+		   uint32_t *seq)
 {
 	uint16_t ahead = (uint16_t)(low - (uint16_t)l->completion_seq);
 	*seq = l->completion_seq + ahead;
@@ -162,8 +166,7 @@ void adv_relay_hear(struct adv_relay *r, uint32_t immediate)
 static uint32_t immediate_of(const struct adv_relay *r, const struct adv_relay_lane *l,
 			     enum adv_wire_reply kind)
 {
-	return adv_wire_pack(kind, adv_wire_lane(r->options.tag, l->index),
-			     l->completion_seq - 1);
+	return adv_wire_pack(kind, adv_wire_lane(r->options.tag, l->index), l->completion_seq - 1);
 }
 
 /* Something newer is on its way already: the immediate alone. What cannot be posted now stays owed. */
@@ -185,8 +188,9 @@ static const void *outgoing(const struct adv_relay *r, const struct adv_relay_la
 {
 	if (size <= r->link->max_inline)
 		return from;
-	uint8_t *line = (uint8_t *)r->options.staging +
-			((uint64_t)l->index * (mask_of(r) + 1) + (seq & mask_of(r))) * ADV_ENTRY_SIZE;
+	uint8_t *line =
+		(uint8_t *)r->options.staging +
+		((uint64_t)l->index * (mask_of(r) + 1) + (seq & mask_of(r))) * ADV_ENTRY_SIZE;
 	memcpy(line, from, size);
 	return line;
 }
@@ -213,7 +217,8 @@ static bool carry_one(struct adv_relay *r, struct adv_relay_lane *l)
 	copy.crc = adv_entry_crc(&copy, seq);
 	adv_post_begin(&post);
 	/* A worker's word that does not fit is carried without output: the client refuses it. */
-	if (copy.length > ADV_INLINE_MAX && copy.length <= g->out_capacity && copy.slot < g->nr_slots) {
+	if (copy.length > ADV_INLINE_MAX && copy.length <= g->out_capacity &&
+	    copy.slot < g->nr_slots) {
 		uint64_t out = adv_geometry_out(g, l->index, copy.slot);
 		adv_post_write(&post, r->link, (const uint8_t *)o->slots + out, copy.length,
 			       o->slots_lkey, r->mirror_slots + out, o->mirror_rkey);
@@ -224,8 +229,8 @@ static bool carry_one(struct adv_relay *r, struct adv_relay_lane *l)
 			       (uint64_t)number * ADV_ENTRY_SIZE,
 		       o->mirror_rkey);
 	if (l->armed || o->hand_over)
-		adv_post_immediate(&post, adv_wire_pack(ADV_WIRE_DONE,
-							adv_wire_lane(o->tag, l->index), seq));
+		adv_post_immediate(
+			&post, adv_wire_pack(ADV_WIRE_DONE, adv_wire_lane(o->tag, l->index), seq));
 	if (adv_link_post(r->link, &post, false) < 0)
 		return false;
 	l->armed = false;
@@ -248,7 +253,8 @@ static unsigned carry_lane(struct adv_relay *r, struct adv_relay_lane *l)
 }
 
 /* The rest first, the generation last: who reads a new generation finds the death record that belongs to it. */
-static bool post_line(struct adv_relay *r, struct adv_relay_lane *l, const struct adv_node_line *line)
+static bool post_line(struct adv_relay *r, struct adv_relay_lane *l,
+		      const struct adv_node_line *line)
 {
 	const struct adv_relay_options *o = &r->options;
 	const uint8_t *bytes = (const uint8_t *)line;
@@ -277,7 +283,8 @@ static bool carry_line(struct adv_relay *r, struct adv_relay_lane *l)
 	atomic_store_explicit(&line.generation, generation, memory_order_relaxed);
 	uint8_t *staged = r->options.staging;
 	if (r->link->max_inline < sizeof(line)) {
-		staged += (uint64_t)r->options.geometry->nr_lanes * (mask_of(r) + 1) * ADV_ENTRY_SIZE +
+		staged += (uint64_t)r->options.geometry->nr_lanes * (mask_of(r) + 1) *
+				  ADV_ENTRY_SIZE +
 			  (uint64_t)l->index * ADV_ENTRY_SIZE;
 		memcpy(staged, &line, sizeof(line));
 	}
@@ -285,9 +292,9 @@ static bool carry_line(struct adv_relay *r, struct adv_relay_lane *l)
 		r->stalled = true;
 		return false;
 	}
-	l->sent_state = adv_lane_state(
-		generation, atomic_load_explicit(&line.revoking, memory_order_relaxed),
-		atomic_load_explicit(&line.ended, memory_order_relaxed));
+	l->sent_state = adv_lane_state(generation,
+				       atomic_load_explicit(&line.revoking, memory_order_relaxed),
+				       atomic_load_explicit(&line.ended, memory_order_relaxed));
 	l->armed = false;
 	if (adv_generation_epoch(generation) != l->epoch) {
 		l->epoch = adv_generation_epoch(generation);

@@ -26,10 +26,12 @@ struct adv_relay_lane {
 	bool armed;	 /* the client waits for an immediate */
 	bool line_dirty; /* the node line is to be carried */
 	/* rarely */
-	uint32_t sent_state __attribute__((aligned(ADV_CACHE_LINE))); /* of the node line as carried */
+	uint32_t sent_state
+		__attribute__((aligned(ADV_CACHE_LINE))); /* of the node line as carried */
 	const struct adv_arm_line *arm;
 	const struct adv_node_line *node_line;
-	const struct adv_entry *landing; /* where the device puts entries; NULL: straight into `requests` */
+	const struct adv_entry
+		*landing; /* where the device puts entries; NULL: straight into `requests` */
 };
 
 /* What both sides' memory is called. */
@@ -40,22 +42,23 @@ struct adv_relay_options {
 	void *slots;
 	const void *landing; /* laid out as req; NULL: entries are placed straight into req */
 	uint32_t slots_lkey;
-	uint64_t mirror;		     /* the client's address of it */
+	uint64_t mirror; /* the client's address of it */
 	uint32_t mirror_rkey;
 	void *staging; /* a line for each entry of each lane, registered; NULL: entries go inline */
 	uint32_t staging_lkey;
-	uint8_t tag;	  /* which use of the link this is: older immediates are not ours */
-	bool hand_over;	  /* every completion carries an immediate: the client's device does not place in order */
-	uint64_t hot_ns;  /* the poller spins so long after a call; UINT64_MAX always */
-	struct adv_relay_lane *lanes; /* the owner's storage: nr_lanes, zeroed, aligned to cache lines */
-	uint16_t *active;	      /* room for nr_lanes */
+	uint8_t tag; /* which use of the link this is: older immediates are not ours */
+	bool hand_over; /* every completion carries an immediate: the client's device does not place in order */
+	uint64_t hot_ns; /* the poller spins so long after a call; UINT64_MAX always */
+	struct adv_relay_lane
+		*lanes;	  /* the owner's storage: nr_lanes, zeroed, aligned to cache lines */
+	uint16_t *active; /* room for nr_lanes */
 };
 
 struct adv_relay {
 	struct adv_link *link;
 	struct adv_relay_options options;
 	uint32_t nr_active;
-	uint32_t nr_dirty; /* lanes whose node line is to be carried */
+	uint32_t nr_dirty;     /* lanes whose node line is to be carried */
 	uint64_t mirror_slots; /* where slots begin in the mirror */
 	uint64_t calls;	       /* announced */
 	uint64_t carried;      /* completions */

@@ -11,7 +11,7 @@ struct adv_jobs;
 
 /* The owner's storage until `done` is called. */
 struct adv_job {
-	struct adv_mail mail; /* first */
+	struct adv_mail mail;		   /* first */
 	void (*run)(struct adv_job *job);  /* on the thread */
 	void (*done)(struct adv_job *job); /* by adv_jobs_collect() */
 	struct adv_job *next;
