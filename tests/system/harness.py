@@ -3,7 +3,8 @@
 Every test starts from a private state directory. Nothing asserts on time; every wait has a bound and says what it waited for.
 Environment: ADVERB_BUILD is the build directory, ADVERB_MUST_HAVE a comma-separated list that turns skips into failures,
 ADVERB_CGROUP a cgroup v2 directory with controllers, in which each node then gets a group of its own.
-ADVERB_FABRIC=verbs runs the same tests over RDMA: nodes listen on the device at ADVERB_RDMA_ADDRESS, clients come as a tenant with a token.
+ADVERB_FABRIC=verbs runs the same tests over RDMA: nodes listen on the device at ADVERB_RDMA_ADDRESS, with ADVERB_NODE_OPTIONS, and clients come
+as a tenant with a token.
 """
 
 import hashlib
@@ -114,6 +115,7 @@ class Node:
         os.chmod(conf, 0o644)
         if "--config" not in self.options:
             self.options += ["--config", conf]
+        self.options += os.environ.get("ADVERB_NODE_OPTIONS", "").split()
         self.options += ["--verbs", f"{RDMA_ADDRESS}:{self.port}", "--insecure-control"]
         os.environ["ADVERB_TOKEN"] = TOKEN
 

@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""What only the verbs fabric has: connections, counters, failures of hosts, links and devices. Runs in a guest: see run-suite.
+
+The client's end is veth0 (10.77.0.1, rxe0), the node's veth1 (10.77.0.2, rxe1); what goes between takes the cable.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from harness import ADVERB, BUILD, RDMA_ADDRESS, TOKEN, WAIT_S, Node, hosts, run, wait_for
+from libadverb import AdverbError, Client
+
+CLIENT_ADDRESS = "10.77.0.1"
+
+
+def wire(node):
+    """The node's address, by the cable."""
+    return f"{node.host}?from={CLIENT_ADDRESS}"
+
+
+def over_wire(node):
+    hosts["wire"] = wire(node)
+    return Client("wire")
+
+
+def leases(node):
+    return node.request("GET", "/v1/leases")[1]["leases"]
+
+
+def counters(node):
+    return node.status()["verbs"]["counters"]
+
+
+def sh(command):
+    subprocess.run(command, shell=True, check=True)
+
+
+def moved(test):
+    """Runs a test with a node that has the echo module, and looks that its work requests moved."""
+    def with_node():
+        with Node() as node:
+            node.deployed("echo")
+            before = counters(node)
+            test(node)
+            after = counters(node)
+            assert after["requests"] > before["requests"] and after["immediates"] > before["immediates"], \
+                (before, after)
+    with_node.__name__ = test.__name__
+    return with_node
+
+
+# ---- connections ----
+
+@moved
+def a_call_goes_over_the_cable(node):
+    def packets():
+        with open("/sys/class/net/veth0/statistics/tx_packets") as f:
+            return int(f.read())
+    before = packets()
+    with over_wire(node) as client, client.lease("echo") as lease:
+        for i in range(50):
+            assert lease.invoke("echo", b"%d" % i) == ("ok", b"%d" % i)
+    assert packets() >= before + 50
+
+
+@moved
+def the_second_lease_does_not_connect(node):
+    with over_wire(node) as client:
+        for _ in range(5):
+            with client.lease("echo") as lease:
+                assert lease.invoke("echo", b"x") == ("ok", b"x")
+        status = node.status()["verbs"]
+        assert status["accepted"] == 1 and status["links"] == 1, status
+
+
+@moved
+def leases_side_by_side(node):
+    with over_wire(node) as client:
+        with client.lease("echo", slots=2) as one, client.lease("echo", workers=3, slots=16) as other:
+            tags = {other.submit("echo", b"%d" % i): b"%d" % i for i in range(48)}
+            assert one.invoke("echo", b"one") == ("ok", b"one")
+            done = other.take(48)
+            assert {t: d[:2] for t, d in done.items()} == {t: ("ok", d) for t, d in tags.items()}
+    wait_for("the leases to end", lambda: not leases(node))
+
+
+@moved
+def large_payloads(node):
+    data = os.urandom(8 << 20)
+    with over_wire(node) as client, client.lease("echo", slots=1, in_capacity=8 << 20, out_capacity=8 << 20) as lease:
+        assert lease.invoke("echo", data, timeout_us=60_000_000) == ("ok", data)
+
+
+@moved
+def status_shows_the_fabric(node):
+    with over_wire(node) as client, client.lease("echo") as lease:
+        assert lease.invoke("echo", b"x")[0] == "ok"
+        (one,) = leases(node)
+        assert one["fabric"] == "verbs" and one["mode"] in ("spin", "block"), one
+    verbs = node.status()["verbs"]
+    assert verbs["device"] == "rxe1" and verbs["placement"] in ("memory", "immediate"), verbs
+    assert verbs["placement_why"], verbs
+
+
+@moved
+def an_event_loop_can_wait(node):
+    """adv_lease_fd() over verbs: the link's channel and the library's own word in one descriptor."""
+    import select
+    from libadverb import lib
+    with over_wire(node) as client, client.lease("echo", spin_us=0) as lease:
+        for i in range(20):
+            tag = lease.submit("echo", b"%d" % i)
+            while lib.adv_lease_arm(lease.handle) == 1:
+                assert select.select([lib.adv_lease_fd(lease.handle)], [], [], 10)[0], "nothing came in 10 s"
+                break
+            assert lease.take(1)[tag][1] == b"%d" % i
+
+
+# ---- who may come ----
+
+def a_wrong_token_is_refused():
+    with Node() as node:
+        node.deployed("echo")
+        for token in ("", "not-the-token"):
+            os.environ["ADVERB_TOKEN"] = token
+            try:
+                with over_wire(node) as client:
+                    client.lease("echo")
+                raise AssertionError("somebody without a token got a lease")
+            except AdverbError as e:
+                assert e.status == "bad_token" and "ADVERB_TOKEN" in e.text, e
+            finally:
+                os.environ["ADVERB_TOKEN"] = TOKEN
+
+
+def nobody_listens():
+    os.environ["ADVERB_TOKEN"] = TOKEN
+    hosts["nobody"] = f"verbs://{RDMA_ADDRESS}:7999"
+    try:
+        Client("nobody")
+        raise AssertionError("there is no node")
+    except AdverbError as e:
+        assert e.status == "no_node", e
+
+
+def too_little_locked_memory():
+    with Node() as node:
+        node.deployed("echo")
+        got = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
+                              "prlimit", "--memlock=65536", ADVERB, "invoke", "echo/echo", "--host", wire(node)],
+                             input=b"x", capture_output=True, timeout=WAIT_S, check=False)
+        text = got.stderr.decode()
+        assert got.returncode != 0 and "RLIMIT_MEMLOCK" in text and "ulimit" in text, (got.returncode, text)
+
+
+# ---- clients that break the rules ----
+
+def rogue(act, detail=""):
+    def test():
+        with Node() as node, over_wire(node) as client:
+            node.deployed("echo")
+            with client.lease("echo", workers=1, slots=4) as other:
+                stop = threading.Event()
+                bad = []
+
+                def go_on():
+                    i = 0
+                    while not stop.is_set():
+                        data = b"%d" % i * 20
+                        if other.invoke("echo", data) != ("ok", data):
+                            bad.append(i)
+                        i += 1
+                thread = threading.Thread(target=go_on)
+                thread.start()
+                try:
+                    got = subprocess.run([os.path.join(BUILD, "tests", "rdma", "rogue"), wire(node), act],
+                                         capture_output=True, timeout=WAIT_S, check=False)
+                finally:
+                    stop.set()
+                    thread.join()
+                said = got.stdout.decode()
+                assert got.returncode == 0 and detail in said, (got.returncode, said, got.stderr.decode())
+                assert not bad, f"{len(bad)} calls of another lease went wrong"
+                assert other.invoke("echo", b"after") == ("ok", b"after")
+            wait_for("the rogue's lease to end", lambda: not leases(node))
+            wait_for("its queue pair to go", lambda: node.status()["verbs"]["links"] <= 1)
+    test.__name__ = "rogue_" + act.replace("-", "_")
+    return test
+
+
+ROGUES = [rogue("beyond-inputs"), rogue("checksum", "bad_entry"), rogue("epoch"), rogue("floods"), rogue("function"),
+          rogue("guessed-key"), rogue("into-header"), rogue("into-outputs"), rogue("late"), rogue("length"),
+          rogue("nonsense"), rogue("reads"), rogue("sends"), rogue("slot"), rogue("strangers", "not its token"),
+          rogue("torn")]
+
+
+# ---- hosts, links and devices that fail ----
+
+def child_with_lease(node, then):
+    """A process that holds a lease over the cable and says so; the node's lease is counted."""
+    script = ("import sys; sys.path.insert(0, sys.argv[2])\n"
+              "from harness import hosts\n"
+              "hosts['wire'] = sys.argv[1]\n"
+              "from libadverb import Client\n"
+              "c = Client('wire'); l = c.lease('echo'); print(l.invoke('echo', b'x')[0], flush=True)\n" + then)
+    child = subprocess.Popen([sys.executable, "-c", script, wire(node),
+                              os.path.join(os.path.dirname(__file__), "..", "system")], stdout=subprocess.PIPE)
+    assert child.stdout.readline().strip() == b"ok"
+    assert len(leases(node)) == 1
+    return child
+
+
+@moved
+def a_killed_client_loses_its_lease(node):
+    child = child_with_lease(node, "import time; time.sleep(60)")
+    killed = time.monotonic()
+    os.kill(child.pid, signal.SIGKILL)
+    wait_for("its lease and queue pair to end",
+             lambda: not leases(node) and node.status()["verbs"]["links"] == 0)
+    print(f"# gone after {(time.monotonic() - killed) * 1000:.0f} ms")
+    child.wait()
+    assert node.status()["cores"]["free"] == node.status()["cores"]["total"]
+
+
+@moved
+def a_killed_client_in_the_middle_of_calls(node):
+    child = child_with_lease(node, "while True: l.invoke('echo', b'y' * 3000)")
+    time.sleep(0.2)
+    os.kill(child.pid, signal.SIGKILL)
+    wait_for("its lease and queue pair to end",
+             lambda: not leases(node) and node.status()["verbs"]["links"] == 0)
+    child.wait()
+    with over_wire(node) as client, client.lease("echo") as lease:
+        assert lease.invoke("echo", b"next") == ("ok", b"next")
+
+
+def a_killed_node_ends_calls():
+    node = Node(keep=True)
+    node.start()
+    node.deployed("echo")
+    node.deployed("acts")
+    with over_wire(node) as client:
+        lease = client.lease("acts")
+        tag = lease.submit("loops", timeout_us=50_000_000)
+        time.sleep(0.2)
+        killed = time.monotonic()
+        node.kill()
+        done = lease.take(1, timeout_us=50_000_000)
+        print(f"# the call ended after {(time.monotonic() - killed) * 1000:.0f} ms")
+        assert done[tag][0] in ("node_gone", "link_lost", "node_restarted"), done
+        wait_for("the lease to know", lambda: lease.state() != "ok")
+        lease.close()
+    wait_for("warden and sandboxes to end", lambda: not node.processes())
+    with node, over_wire(node) as client, client.lease("echo") as lease:
+        assert lease.invoke("echo", b"again") == ("ok", b"again")
+
+
+@moved
+def a_cable_that_is_back_in_time_keeps_the_lease(node):
+    with over_wire(node) as client, client.lease("echo") as lease:
+        assert lease.invoke("echo", b"before") == ("ok", b"before")
+        sh("ip link set veth0 down")
+        tag = lease.submit("echo", b"meanwhile", timeout_us=30_000_000)
+        time.sleep(1)
+        cable_up()
+        done = lease.take(1, timeout_us=30_000_000)
+        assert done[tag][:2] == ("ok", b"meanwhile"), done
+        assert lease.invoke("echo", b"after") == ("ok", b"after")
+        assert lease.state() == "ok"
+
+
+def cable_up():
+    """What the end of a link takes with it: its routes and neighbours."""
+    sh("ip link set veth0 up; ip link set veth1 up")
+    sh("ip route replace 10.77.0.2 dev veth0 src 10.77.0.1 table 101; ip route replace 10.77.0.1 dev veth1 src 10.77.0.2 table 102")
+    sh("ip neigh replace 10.77.0.2 lladdr 02:00:00:00:00:02 dev veth0; ip neigh replace 10.77.0.1 lladdr 02:00:00:00:00:01 dev veth1")
+
+
+@moved
+def a_cable_that_stays_away_ends_the_lease(node):
+    with over_wire(node) as client:
+        lease = client.lease("echo", ttl_ms=3_600_000)
+        assert lease.invoke("echo", b"before") == ("ok", b"before")
+        try:
+            sh("ip link set veth0 down")
+            tag = lease.submit("echo", b"lost", timeout_us=30_000_000)
+            begun = time.monotonic()
+            done = lease.take(1, timeout_us=40_000_000)
+            print(f"# the call ended after {time.monotonic() - begun:.1f} s as {done[tag][0]}")
+            assert done[tag][0] in ("node_gone", "link_lost", "timeout"), done
+            wait_for("the node to end the lease", lambda: not leases(node))
+            print(f"# the node ended the lease after {time.monotonic() - begun:.1f} s")
+        finally:
+            cable_up()
+        lease.close()
+        wait_for("the queue pair to go", lambda: node.status()["verbs"]["links"] == 0)
+    with over_wire(node) as client, client.lease("echo") as lease:
+        assert lease.invoke("echo", b"after") == ("ok", b"after")
+
+
+def netem(what):
+    def test(node):
+        sh(f"tc qdisc add dev veth0 root netem {what}; tc qdisc add dev veth1 root netem {what}")
+        try:
+            with over_wire(node) as client, client.lease("echo", slots=8) as lease:
+                for size in (8, 3000, 20000):
+                    data = {}
+                    for i in range(40):
+                        payload = bytes([i]) * size
+                        data[lease.submit("echo", payload, timeout_us=60_000_000, capacity=size)] = payload
+                        if len(data) == 8:
+                            done = lease.take(8, timeout_us=60_000_000)
+                            assert {t: d[:2] for t, d in done.items()} == {t: ("ok", p) for t, p in data.items()}
+                            data = {}
+        finally:
+            sh("tc qdisc del dev veth0 root; tc qdisc del dev veth1 root")
+    test.__name__ = "cable_with_" + "_".join(what.replace("%", "").split())
+    return moved(test)
+
+
+def an_idle_node_costs_nothing():
+    with Node() as node:
+        node.deployed("echo")
+        with over_wire(node) as client, client.lease("echo", hot_us=0) as lease:
+            assert lease.invoke("echo", b"x") == ("ok", b"x")
+            time.sleep(1)
+
+            def ticks():
+                total = 0
+                for pid in node.processes():
+                    with open(f"/proc/{pid}/stat") as f:
+                        fields = f.read().rsplit(")", 1)[1].split()
+                    total += int(fields[11]) + int(fields[12])
+                return total
+            before = ticks()
+            time.sleep(5)
+            used = ticks() - before
+            print(f"# {used} ticks of {5 * os.sysconf('SC_CLK_TCK')} with a warm lease")
+            assert lease.invoke("echo", b"x") == ("ok", b"x")
+
+
+def a_device_that_is_taken_away():
+    """Last: the guest has no second rxe1 afterwards, unless it is made again."""
+    with Node() as node:
+        node.deployed("echo")
+        with over_wire(node) as client:
+            lease = client.lease("echo")
+            assert lease.invoke("echo", b"x") == ("ok", b"x")
+            try:
+                sh("rdma link delete rxe1")
+                wait_for("the lease to end", lambda: not leases(node))
+                wait_for("the client to know", lambda: lease.state() != "ok")
+                assert node.get("/healthz")[0] == 200
+                assert node.status()["verbs"]["gone"]
+                try:
+                    client.lease("echo")
+                    raise AssertionError("a lease without a device")
+                except AdverbError as e:
+                    assert e.status in ("no_capacity", "system", "timeout", "forbidden"), e
+            finally:
+                sh("rdma link add rxe1 type rxe netdev veth1")
+                lease.close()
+
+
+if __name__ == "__main__":
+    run([a_call_goes_over_the_cable, the_second_lease_does_not_connect, leases_side_by_side, large_payloads,
+         status_shows_the_fabric, an_event_loop_can_wait, a_wrong_token_is_refused, nobody_listens, too_little_locked_memory]
+        + ROGUES +
+        [a_killed_client_loses_its_lease, a_killed_client_in_the_middle_of_calls, a_killed_node_ends_calls,
+         a_cable_that_is_back_in_time_keeps_the_lease, a_cable_that_stays_away_ends_the_lease,
+         netem("loss 1%"), netem("loss 5%"), netem("delay 1ms reorder 25%"), an_idle_node_costs_nothing,
+         a_device_that_is_taken_away])
