@@ -70,13 +70,17 @@ struct adv_remotes {
 	struct adv_watch events_watch, async_watch, jobs_watch;
 	struct adv_jobs *jobs;
 	struct adv_remote_client *clients;
+	unsigned nr_clients; /* whose protection domains are not given back */
 	struct adv_remote_link *links;
 	struct adv_remote *first;
 	struct adv_remote_poller pollers[ADV_POLLERS_MAX];
 	bool in_order; /* the device places RDMA WRITEs in order, or is taken to */
 	char why[128]; /* that is so */
 	uint32_t max_inline;
-	bool dead; /* the device was taken away */
+	bool dead;     /* the device was taken away */
+	bool released; /* and nothing of it is held any more */
+	char device[64];
+	struct adv_job job;
 	uint64_t accepted, refused;
 	uint64_t counted[ADV_LINK_COUNTERS]; /* by links that are no more */
 };
@@ -116,6 +120,9 @@ struct adv_remote {
 struct adv_remote_client *adv_remote_client_get(struct adv_remotes *remotes, uint32_t tenant,
 						const uint8_t id[ADV_CLIENT_ID_BYTES]);
 void adv_remote_client_put(struct adv_remote_client *client);
+
+/* Once the device is gone, and whatever used it: lets go of it, so that the kernel can. After each end of something that used it. */
+void adv_remote_release_device(struct adv_remotes *remotes);
 
 /* A link at rest of that number, with that many receives; NULL: there is none. */
 struct adv_remote_link *adv_remote_link_idle(struct adv_remote_client *client, uint32_t number,

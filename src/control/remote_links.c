@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control/remote_internal.h"
+#include "util/fd.h"
 #include "util/log.h"
 
 #define LINK_RECEIVES 1024 /* at least: so that another lease may follow on the link */
@@ -35,6 +37,7 @@ struct adv_remote_client *adv_remote_client_get(struct adv_remotes *o, uint32_t 
 		c->owner = o;
 		c->next = o->clients;
 		o->clients = c;
+		o->nr_clients++;
 	}
 	c->refs++;
 	return c;
@@ -49,9 +52,40 @@ static void run_dealloc(struct adv_job *job)
 			      strerror(rc));
 }
 
+static void run_release_device(struct adv_job *job)
+{
+	struct adv_remotes *o = container(job, struct adv_remotes, job);
+	struct ibv_context *context = o->listener->verbs;
+	rdma_destroy_id(o->listener);
+	o->listener = NULL;
+	/*
+	 * librdmacm keeps a device open until the process ends, and the kernel waits for that where a driver cannot take it away. The
+	 * files go; what the library closes at its end is harmless.
+	 */
+	int null ADV_CLEANUP_FD = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || dup3(null, context->cmd_fd, O_CLOEXEC) < 0 ||
+	    dup3(null, context->async_fd, O_CLOEXEC) < 0)
+		adv_log_error("the RDMA device could not be let go of: %s", strerror(errno));
+}
+
+void adv_remote_release_device(struct adv_remotes *o)
+{
+	if (!o->dead || o->released || o->links != NULL || o->first != NULL || o->nr_clients > 0)
+		return;
+	o->released = true;
+	adv_watch_stop(&o->async_watch);
+	o->job.run = run_release_device;
+	o->job.done = NULL;
+	adv_jobs_submit(o->jobs, &o->job);
+}
+
 static void dealloc_done(struct adv_job *job)
 {
-	free(container(job, struct adv_remote_client, job));
+	struct adv_remote_client *c = container(job, struct adv_remote_client, job);
+	struct adv_remotes *o = c->owner;
+	free(c);
+	o->nr_clients--;
+	adv_remote_release_device(o);
 }
 
 /* Behind the jobs that end its regions and queue pairs. */
@@ -356,7 +390,7 @@ static bool knocked(struct adv_remotes *o, const struct rdma_cm_event *event)
 	struct adv_remote *r = NULL;
 	const char *why = examine(o, event->param.conn.private_data,
 				  event->param.conn.private_data_len, &hello, &r);
-	if (why == NULL && event->id->verbs != o->listener->verbs)
+	if (why == NULL && (o->dead || event->id->verbs != o->listener->verbs))
 		why = "it came by another device";
 	if (why == NULL && !make_link(o, event->id, r, hello.flags & ADV_HELLO_SPARE))
 		why = "the node is out of memory";
@@ -377,6 +411,7 @@ static void device_gone(struct adv_remotes *o)
 		next = l->next;
 		link_gone(l, "the RDMA device is gone");
 	}
+	adv_remote_release_device(o);
 }
 
 static void happened(struct adv_remotes *o, struct rdma_cm_event *event)
@@ -422,7 +457,7 @@ static void async_ready(struct adv_watch *watch)
 {
 	struct adv_remotes *o = watch->user;
 	struct ibv_async_event event;
-	while (ibv_get_async_event(o->listener->verbs, &event) == 0) {
+	while (!o->released && ibv_get_async_event(o->listener->verbs, &event) == 0) {
 		bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL;
 		adv_log_info("RDMA device: %s", ibv_event_type_str(event.event_type));
 		ibv_ack_async_event(&event);
@@ -522,6 +557,7 @@ int adv_remote_links_start(struct adv_remotes *o, char *reason, size_t size)
 		return rc;
 	adv_watch_start(&o->jobs_watch, o->options.loop, adv_jobs_fd(o->jobs), jobs_ready, o);
 	adv_watch_start(&o->events_watch, o->options.loop, o->events->fd, events_ready, o);
+	snprintf(o->device, sizeof(o->device), "%s", ibv_get_device_name(o->listener->verbs->device));
 	int flags = fcntl(o->listener->verbs->async_fd, F_GETFL);
 	if (fcntl(o->listener->verbs->async_fd, F_SETFL, flags | O_NONBLOCK) == 0)
 		adv_watch_start(&o->async_watch, o->options.loop, o->listener->verbs->async_fd,
