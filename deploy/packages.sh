@@ -1,14 +1,15 @@
 #!/bin/sh
 # packages.sh - installs by apt-get those Debian packages that are missing, and only those. Sourced by quickstart and check.
 #
-# adverb_install GROUP...   groups: build, test, docs, photo
+# adverb_install GROUP...   groups: build, test, docs, photo, guest
 
 adverb_packages() {
 	case $1 in
-	build) echo gcc meson ninja-build pkg-config liburing-dev libjemalloc-dev libseccomp-dev libhwloc-dev libsqlite3-dev libjansson-dev libhttp-parser-dev libinih-dev libssl-dev libjpeg62-turbo-dev g++ ;;
+	build) echo gcc meson ninja-build pkg-config liburing-dev libjemalloc-dev libseccomp-dev libhwloc-dev libsqlite3-dev libjansson-dev libhttp-parser-dev libinih-dev libssl-dev libjpeg62-turbo-dev g++ libibverbs-dev librdmacm-dev ;;
 	test) echo libcriterion-dev clang libclang-rt-14-dev clang-format spin python3 systemd ;;
 	docs) echo scdoc man-db ;;
 	photo) echo libvips-tools ;;
+	guest) echo qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 binutils rdma-core ibverbs-providers ibverbs-utils ;;
 	esac
 }
 

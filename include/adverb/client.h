@@ -47,10 +47,15 @@ ADV_API const char *adv_version(void);
 /* ---- nodes ---- */
 
 /*
- * Opens a handle for the node at `host`: "unix:/path/to/adverb.sock", a bare path, or NULL for $ADVERB_HOST or the first
- * of $XDG_RUNTIME_DIR/adverb/adverb.sock and /run/adverb/adverb.sock that exists. Asks the node for its version.
- * The handle outlives a restart of the node. Blocks at most 5 s.
- * ADV_NO_NODE, ADV_VERSION, ADV_INVALID, ADV_NO_MEMORY
+ * Opens a handle for the node at `host`:
+ *	unix:PATH, or a bare path     on this machine, lanes in shared memory
+ *	verbs://HOST[:PORT]	      by RDMA (docs/verbs.md); [V6ADDRESS] in brackets; behind the port may stand ?from=ADDRESS, this side's
+ *	tcp://HOST[:PORT]	      the control API alone: no leases
+ *	HOST:PORT		      by its socket when that node is this machine's, else by RDMA
+ *	NULL			      $ADVERB_HOST, or the first of $XDG_RUNTIME_DIR/adverb/adverb.sock and /run/adverb/adverb.sock that exists
+ * Over TCP a token says who asks: $ADVERB_TOKEN, the file that $ADVERB_TOKEN_FILE names, or $XDG_CONFIG_HOME/adverb/token; it is read here.
+ * Asks the node for its version. The handle outlives a restart of the node. Blocks at most 5 s, and for as long as looking up a name takes.
+ * ADV_NO_NODE, ADV_VERSION, ADV_INVALID, ADV_NO_MEMORY, ADV_SYSTEM (no RDMA device: what to load), ADV_FORBIDDEN (the token's file)
  */
 ADV_API enum adv_status adv_connect(const char *host, struct adv_node **node);
 
