@@ -256,7 +256,8 @@ static bool fabric_of(struct adv_control *c, struct adv_http_request *request,
 	}
 	if (!*is_remote && adv_http_is_remote(request)) {
 		adv_http_fail(request, ADV_INVALID,
-			      "lanes in shared memory are for clients on the node's own machine: lease over "
+			      "lanes in shared memory are for clients on the node's own machine: "
+			      "lease over "
 			      "verbs (verbs://HOST:PORT)");
 		return false;
 	}
@@ -268,7 +269,8 @@ static bool fabric_of(struct adv_control *c, struct adv_http_request *request,
 		return false;
 	}
 	if (!client_parse(f->client, wish->client) || f->mirror_rkey > UINT32_MAX ||
-	    f->link > UINT32_MAX || f->hand_over > 1 || adv_http_header(request, "Upgrade") == NULL) {
+	    f->link > UINT32_MAX || f->hand_over > 1 ||
+	    adv_http_header(request, "Upgrade") == NULL) {
 		adv_http_fail(request, ADV_INVALID,
 			      "a lease over verbs needs \"client\" (32 hexadecimal digits), "
 			      "\"mirror_rkey\" and \"Upgrade: %s\"",
@@ -389,8 +391,9 @@ static void attach(struct adv_http_request *request, struct adv_lease_entry *e)
 	if (!upgrade_ok(request, false))
 		return;
 	if (adv_http_is_remote(request) || ((struct adv_held *)e->user)->is_remote) {
-		adv_http_fail(request, ADV_INVALID,
-			      "only a lease in shared memory is attached, and only by a local client");
+		adv_http_fail(
+			request, ADV_INVALID,
+			"only a lease in shared memory is attached, and only by a local client");
 		return;
 	}
 	if (!token_parse(adv_http_header(request, "Adverb-Token"), token)) {

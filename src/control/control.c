@@ -58,10 +58,11 @@ static int start_loop(struct adv_control *c, char *reason, size_t size)
 
 static int start_cores(struct adv_control *c, char *reason, size_t size)
 {
-	const struct adv_cores_options options = {.worker_cpus = c->options.worker_cpus,
-						  .poller_cpus = c->options.poller_cpus,
-						  .nr_pollers = c->options.verbs != NULL ? c->options.nr_pollers : 0,
-						  .oversubscribe = c->options.oversubscribe};
+	const struct adv_cores_options options = {
+		.worker_cpus = c->options.worker_cpus,
+		.poller_cpus = c->options.poller_cpus,
+		.nr_pollers = c->options.verbs != NULL ? c->options.nr_pollers : 0,
+		.oversubscribe = c->options.oversubscribe};
 	return adv_cores_create(&options, &c->cores, reason, size);
 }
 
@@ -159,8 +160,7 @@ static const struct {
 } steps[] = {
 	{"event loop", start_loop}, {"core map", start_cores},	    {"lease table", start_leases},
 	{"ledger", start_ledger},   {"sandboxes", start_sandboxes}, {"lane memory", start_lanes},
-	{"verbs", start_remotes},
-	{"timers", start_timers},   {"control socket", start_http},
+	{"verbs", start_remotes},   {"timers", start_timers},	    {"control socket", start_http},
 };
 
 int adv_control_create(const struct adv_control_options *options, struct adv_control **out,

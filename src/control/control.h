@@ -32,8 +32,8 @@
 #include "sandbox/launch.h"
 
 struct adv_control_options {
-	int listen_fd; /* a listening Unix stream socket; stays the owner's */
-	int remote_fd; /* the same for TCP; -1: none */
+	int listen_fd;			   /* a listening Unix stream socket; stays the owner's */
+	int remote_fd;			   /* the same for TCP; -1: none */
 	const struct adv_tenants *tenants; /* who may come by it */
 	uint32_t peer_timeout_ms;
 	struct adv_warden *warden;
@@ -105,14 +105,15 @@ struct adv_held {
 	struct adv_module *module; /* a reference */
 	struct adv_geometry geometry;
 	struct adv_lane_memory memory;
-	uint32_t nr_live;    /* workers whose claim holds a sandbox */
-	uint32_t hot_hits;   /* of the first claims */
-	uint64_t deaths;     /* workers that were replaced */
-	bool finishing;	     /* inside adv_held_finish(): its client may be found gone */
-	bool client_gone;    /* nobody waits for its end */
+	uint32_t nr_live;	   /* workers whose claim holds a sandbox */
+	uint32_t hot_hits;	   /* of the first claims */
+	uint64_t deaths;	   /* workers that were replaced */
+	bool finishing;		   /* inside adv_held_finish(): its client may be found gone */
+	bool client_gone;	   /* nobody waits for its end */
 	bool is_remote;		   /* over verbs */
 	struct adv_remote *remote; /* its end there; NULL: a local lease, or over */
-	void (*granted)(struct adv_held *held, enum adv_status status, const char *reason); /* remote: see adv_held_open() */
+	void (*granted)(struct adv_held *held, enum adv_status status,
+			const char *reason); /* remote: see adv_held_open() */
 	void *granted_user;
 	uint64_t counted_ns; /* usage is in the ledger up to here, CLOCK_BOOTTIME */
 	struct adv_http_upgraded *connection;

@@ -288,9 +288,12 @@ static void tune(const struct adv_http_server *s, int fd)
 	const struct {
 		int level, name, value;
 	} options[] = {
-		{IPPROTO_TCP, TCP_NODELAY, 1},	 {SOL_SOCKET, SO_KEEPALIVE, 1},
-		{IPPROTO_TCP, TCP_KEEPIDLE, 1},	 {IPPROTO_TCP, TCP_KEEPINTVL, 1},
-		{IPPROTO_TCP, TCP_KEEPCNT, 120}, {IPPROTO_TCP, TCP_USER_TIMEOUT, (int)s->handlers.silent_ms},
+		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, 1},
+		{IPPROTO_TCP, TCP_KEEPINTVL, 1},
+		{IPPROTO_TCP, TCP_KEEPCNT, 120},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, (int)s->handlers.silent_ms},
 	};
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,

@@ -40,7 +40,8 @@ struct adv_http_handlers {
 	 * False: nobody. Requests but GET /healthz are refused then, before their body is read.
 	 */
 	bool (*authenticate)(void *user, const char *authorization, uint32_t *tenant);
-	uint32_t silent_ms; /* a TCP peer whose kernel does not answer for so long is gone; one that is back before is not */
+	uint32_t
+		silent_ms; /* a TCP peer whose kernel does not answer for so long is gone; one that is back before is not */
 };
 
 /*
@@ -62,7 +63,8 @@ const char *adv_http_path(const struct adv_http_request *request); /* decoded, w
 const char *adv_http_query(const struct adv_http_request *request,
 			   const char *name); /* decoded value or NULL */
 const char *adv_http_header(const struct adv_http_request *request, const char *name); /* or NULL */
-uint32_t adv_http_uid(const struct adv_http_request *request); /* the peer's, by SO_PEERCRED or by authenticate() */
+uint32_t adv_http_uid(const struct adv_http_request
+			      *request); /* the peer's, by SO_PEERCRED or by authenticate() */
 bool adv_http_is_remote(const struct adv_http_request *request); /* came by TCP */
 int32_t adv_http_pid(const struct adv_http_request *request);
 void *adv_http_server_user(const struct adv_http_request *request);

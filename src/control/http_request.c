@@ -194,9 +194,10 @@ static int check_tenant(struct adv_http_request *r)
 		return 0;
 	if (h->authenticate(h->user, adv_http_header(r, "Authorization"), &c->uid))
 		return 0;
-	return refuse(r, 401, ADV_BAD_TOKEN,
-		      "this needs the token of one of the node's tenants: put it into ADVERB_TOKEN, or "
-		      "into a file named by ADVERB_TOKEN_FILE");
+	return refuse(
+		r, 401, ADV_BAD_TOKEN,
+		"this needs the token of one of the node's tenants: put it into ADVERB_TOKEN, or "
+		"into a file named by ADVERB_TOKEN_FILE");
 }
 
 static void say_continue(struct conn *c)

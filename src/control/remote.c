@@ -504,8 +504,7 @@ json_t *adv_remotes_status(const struct adv_remotes *o)
 				    json_integer((json_int_t)n));
 	}
 	return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:I, s:I, s:o, s:o}", "device", o->device,
-			 "placement",
-			 o->in_order ? "memory" : "immediate", "placement_why", o->why,
+			 "placement", o->in_order ? "memory" : "immediate", "placement_why", o->why,
 			 "max_inline", (int)o->max_inline, "gone", (int)o->dead, "links", links,
 			 "accepted", (json_int_t)o->accepted, "refused", (json_int_t)o->refused,
 			 "pollers", pollers, "counters", counters);

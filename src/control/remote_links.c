@@ -557,7 +557,8 @@ int adv_remote_links_start(struct adv_remotes *o, char *reason, size_t size)
 		return rc;
 	adv_watch_start(&o->jobs_watch, o->options.loop, adv_jobs_fd(o->jobs), jobs_ready, o);
 	adv_watch_start(&o->events_watch, o->options.loop, o->events->fd, events_ready, o);
-	snprintf(o->device, sizeof(o->device), "%s", ibv_get_device_name(o->listener->verbs->device));
+	snprintf(o->device, sizeof(o->device), "%s",
+		 ibv_get_device_name(o->listener->verbs->device));
 	int flags = fcntl(o->listener->verbs->async_fd, F_GETFL);
 	if (fcntl(o->listener->verbs->async_fd, F_SETFL, flags | O_NONBLOCK) == 0)
 		adv_watch_start(&o->async_watch, o->options.loop, o->listener->verbs->async_fd,

@@ -61,13 +61,13 @@
 	8 /* replacements in a row that never served, then the lease ends */
 
 /* Control plane. */
-#define ADV_TENANTS_MAX		  256 /* that come by TCP */
+#define ADV_TENANTS_MAX		    256 /* that come by TCP */
 #define ADV_PEER_TIMEOUT_MS_DEFAULT 3000
-#define ADV_POLLERS_MAX	  64
-#define ADV_VERBS_PORT_DEFAULT	  7340
-#define ADV_QUIET_MS		  100 /* a client has so long to say that it writes no more */
-#define ADV_CONNECTIONS_MAX	  4096
-#define ADV_HTTP_HEADER_BYTES_MAX 16384
+#define ADV_POLLERS_MAX		    64
+#define ADV_VERBS_PORT_DEFAULT	    7340
+#define ADV_QUIET_MS		    100 /* a client has so long to say that it writes no more */
+#define ADV_CONNECTIONS_MAX	    4096
+#define ADV_HTTP_HEADER_BYTES_MAX   16384
 #define ADV_HTTP_BODY_BYTES_MAX \
 	(64 * ADV_KIB) /* JSON bodies; module uploads have their own bound */
 #define ADV_HTTP_IDLE_MS     30000

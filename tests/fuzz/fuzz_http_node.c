@@ -159,7 +159,8 @@ enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
 	*out = &held;
 	if (remote != NULL) {
 		held.granted_user = remote->user;
-		remote->granted(&held, remote->wish.link == 1 ? ADV_NO_CAPACITY : ADV_OK, "so it is");
+		remote->granted(&held, remote->wish.link == 1 ? ADV_NO_CAPACITY : ADV_OK,
+				"so it is");
 	}
 	return ADV_OK;
 }

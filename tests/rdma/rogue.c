@@ -27,7 +27,8 @@ static int say(const char *what, int status)
 
 /* ---- raw writes ---- */
 
-static int raw(const void *from, uint32_t size, uint64_t to, uint32_t rkey, bool immediate, uint32_t imm)
+static int raw(const void *from, uint32_t size, uint64_t to, uint32_t rkey, bool immediate,
+	       uint32_t imm)
 {
 	struct adv_post post;
 	adv_post_begin(&post);
@@ -41,7 +42,8 @@ static int raw(const void *from, uint32_t size, uint64_t to, uint32_t rkey, bool
 static bool breaks(void)
 {
 	uint64_t end = adv_client_deadline(PATIENCE_MS);
-	while (!adv_link_broken(the_link) && !adv_link_idle(the_link) && adv_client_left_ms(end) > 0)
+	while (!adv_link_broken(the_link) && !adv_link_idle(the_link) &&
+	       adv_client_left_ms(end) > 0)
 		adv_verbs_progress(lease);
 	return adv_link_broken(the_link);
 }
@@ -50,8 +52,8 @@ static bool works(void)
 {
 	char out[8] = "";
 	uint32_t n = 0;
-	return adv_invoke(lease, echo, "again", 5, out, sizeof(out), &n, 5000000) == ADV_OK && n == 5 &&
-	       memcmp(out, "again", 5) == 0;
+	return adv_invoke(lease, echo, "again", 5, out, sizeof(out), &n, 5000000) == ADV_OK &&
+	       n == 5 && memcmp(out, "again", 5) == 0;
 }
 
 static int must_break(const char *what)
@@ -128,9 +130,11 @@ static int sends(void)
 static int nonsense(void)
 {
 	for (uint32_t i = 0; i < 2000; i++) {
-		uint32_t imm = i % 3 == 0   ? adv_wire_pack(3, adv_wire_lane(v->tag, 0), i)
-			       : i % 3 == 1 ? adv_wire_pack(i & 3, adv_wire_lane(v->tag, 1 + i % 255), i)
-					    : adv_wire_pack(i & 1, adv_wire_lane((uint8_t)(v->tag + 1), 0), i);
+		uint32_t imm =
+			i % 3 == 0 ? adv_wire_pack(3, adv_wire_lane(v->tag, 0), i)
+			: i % 3 == 1
+				? adv_wire_pack(i & 3, adv_wire_lane(v->tag, 1 + i % 255), i)
+				: adv_wire_pack(i & 1, adv_wire_lane((uint8_t)(v->tag + 1), 0), i);
 		if (raw(NULL, 0, 0, v->req_rkey, true, imm) == -EAGAIN)
 			breaks();
 	}
@@ -156,8 +160,8 @@ static enum adv_status spoilt_call(void (*spoil)(struct adv_entry *e), bool in_t
 	struct adv_result r;
 	uint32_t slot = w->free[w->nr_free - 1];
 	uint64_t end = adv_client_deadline(PATIENCE_MS);
-	adv_caller_submit(&w->caller, slot, (uint16_t)echo, "torn", 4, ++lease->next_call_id, 0, 4000000,
-			  UINT64_MAX);
+	adv_caller_submit(&w->caller, slot, (uint16_t)echo, "torn", 4, ++lease->next_call_id, 0,
+			  4000000, UINT64_MAX);
 	uint32_t seq = w->caller.calls[slot].seq;
 	struct adv_entry e;
 	memcpy(&e, adv_caller_entry(&w->caller, slot), sizeof(e));
@@ -255,13 +259,14 @@ static int late(void)
 		return say(adv_error(), 1);
 	memset(v->mirror, 0xee, 4096);
 	while (!adv_link_broken(the_link) && adv_client_left_ms(end) > 0) {
-		n += raw(v->mirror, 4096, adv_geometry_in(v->geometry, 0, n % v->geometry->nr_slots),
+		n += raw(v->mirror, 4096,
+			 adv_geometry_in(v->geometry, 0, n % v->geometry->nr_slots),
 			 v->input_rkeys[0], false, 0) == 0;
 		adv_verbs_progress(lease);
 	}
 	/* Where the node's end of the link is gone, nothing is acknowledged; a device tells that sooner or later. */
-	printf("%llu late writes, %u not acknowledged: %s\n", (unsigned long long)n, the_link->nr_sent,
-	       adv_link_why(the_link));
+	printf("%llu late writes, %u not acknowledged: %s\n", (unsigned long long)n,
+	       the_link->nr_sent, adv_link_why(the_link));
 	return adv_link_broken(the_link) || !adv_link_idle(the_link) ? 0 : 1;
 }
 

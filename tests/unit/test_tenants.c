@@ -1,6 +1,7 @@
 /* Tenants by token. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "control/tenants.h"
