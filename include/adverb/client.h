@@ -200,12 +200,28 @@ ADV_API enum adv_status adv_slot_get(struct adv_lease *lease, uint32_t worker,
 /* Gives it back. A slot whose call is still outstanding comes free when that call ends. */
 ADV_API void adv_slot_put(struct adv_lease *lease, const struct adv_slot *slot);
 
+/*
+ * Memory for inputs that a device reads where they lie: a call whose `in` is within such a buffer is carried over RDMA without a copy.
+ * Over shared memory it is memory like any other, copied once. At least `size` bytes at a multiple of 64, of the node's handle: freed by
+ * adv_buffer_free(), at the latest with the handle and its last lease. Any thread. As quick as malloc() but for the first of a size and
+ * for large ones, which may register memory with the device. NULL: adv_error() says why (RLIMIT_MEMLOCK, most often).
+ * What is freed stays with the handle, for the next: RDMA needs it to stay in memory.
+ */
+ADV_API void *adv_buffer_alloc(struct adv_node *node, size_t size);
+
+/* `buffer` is from adv_buffer_alloc() of this node, and no call that is outstanding reads it; anything else, and NULL, is ignored. */
+ADV_API void adv_buffer_free(struct adv_node *node, void *buffer);
+
 struct adv_request {
 	uint32_t size;	   /* sizeof(struct adv_request) */
 	uint32_t function; /* from adv_function_find() */
 	uint32_t worker; /* or ADV_ANY_WORKER: the one with the fewest calls; ignored with a slot */
 	uint32_t in_size;
-	const void *in; /* copied before adv_submit() returns; ignored with a slot */
+	/*
+	 * Copied before adv_submit() returns, but for what lies in memory of adv_buffer_alloc(): that must stay as it is until the call's
+	 * completion is taken. Ignored with a slot.
+	 */
+	const void *in;
 	const struct adv_slot
 		*slot; /* input is in slot->in already, and output stays in slot->out; or NULL */
 	void *out;     /* where the output is copied when the completion is taken; without a slot */

@@ -57,15 +57,34 @@ bool adv_client_can_carry(struct adv_lease *l)
 #endif
 }
 
+struct adv_client_input adv_client_stage_large(struct adv_lease *l,
+					       const struct adv_client_worker *w, uint32_t slot,
+					       const void *in, uint32_t in_size)
+{
+	struct adv_client_input input = {.from = in, .size = in_size};
+	if (adv_client_registered(l, in, in_size, &input.lkey))
+		return input;
+	input.from = adv_caller_in(&w->caller, slot);
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		input.lkey = l->verbs->lkey;
+#endif
+	if (in == input.from)
+		return input;
+	memcpy(adv_caller_in(&w->caller, slot), in, in_size);
+	l->stats.copies++;
+	l->stats.copied_bytes += in_size;
+	return input;
+}
+
 void adv_client_carry(struct adv_lease *l, const struct adv_client_worker *w, uint32_t slot,
-		      uint32_t in_size)
+		      const struct adv_client_input *input)
 {
 #if ADV_HAVE_VERBS
 	if (l->verbs != NULL)
-		adv_verbs_post(l, w, slot, adv_caller_in(&w->caller, slot), l->verbs->lkey,
-			       in_size);
+		adv_verbs_post(l, w, slot, input->from, input->lkey, input->size);
 #else
-	(void)l, (void)w, (void)slot, (void)in_size;
+	(void)l, (void)w, (void)slot, (void)input;
 #endif
 }
 
@@ -271,6 +290,7 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 {
 	if (!adv_client_can_carry(l))
 		return adv_client_refused(l, ADV_BUSY);
+	const struct adv_client_input input = adv_client_stage(l, w, slot, in, r->in_size);
 	uint64_t deadline = deadline_after(l, r->timeout_us);
 	uint64_t id = l->next_call_id + 1;
 	enum adv_status status;
@@ -285,7 +305,7 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 	}
 	if (status != ADV_OK)
 		return adv_client_refused(l, status);
-	adv_client_carry(l, w, slot, r->in_size);
+	adv_client_carry(l, w, slot, &input);
 	l->next_call_id = id;
 	l->nr_waiting++;
 	l->stats.calls++;
@@ -322,16 +342,10 @@ static enum adv_status submit_copied(struct adv_lease *l, const struct adv_reque
 	if (w == NULL)
 		return busy();
 	uint32_t index = w->free[w->nr_free - 1];
-	if (r->in_size > ADV_INLINE_MAX)
-		memcpy(adv_caller_in(&w->caller, index), r->in, r->in_size);
 	enum adv_status status = publish(l, w, index, r, r->in, call_id);
 	if (status != ADV_OK)
 		return status;
 	w->nr_free--;
-	if (r->in_size > ADV_INLINE_MAX) {
-		l->stats.copies++;
-		l->stats.copied_bytes += r->in_size;
-	}
 	struct adv_client_slot *slot = &w->slots[index];
 	slot->in_place = false;
 	slot->out = r->out;

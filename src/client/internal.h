@@ -11,6 +11,8 @@
  *	keeper.c      the lease's thread: renewal, revocation, the node's end
  *	calls.c       submit and poll
  *	wait.c        wait, arm, invoke
+ *	heap.c        memory that a device may read: adv_buffer_alloc()
+ *	buffers.c     a node's heap
  *	verbs*.c      lanes over RDMA: see verbs.h
  *
  * Two threads know a lease: the caller's, and its keeper, which shares the atomics of struct adv_keeper and nothing else.
@@ -135,14 +137,16 @@ struct adv_verbs_lease;
 
 struct adv_node {
 	struct adv_address address;
-	struct adv_verbs_node *verbs; /* NULL: not by RDMA */
-	int verbs_pid;		      /* the process whose it is */
-	_Atomic int spare;	      /* a connection that rests, for the next lease; -1 none */
+	struct adv_verbs_node *verbs;	 /* NULL: not by RDMA */
+	int verbs_pid;			 /* the process whose it is */
+	pthread_mutex_t lock;		 /* for what is made by the first to want it */
+	_Atomic(struct adv_heap *) heap; /* of adv_buffer_alloc(); NULL: nobody has called it */
+	_Atomic int spare;		 /* a connection that rests, for the next lease; -1 none */
 	_Atomic int pid;  /* the process that dialled it: a forked child leaves it alone */
 	_Atomic int refs; /* the handle's and its leases' */
 };
 
-/* Takes hold of the device that reaches the node. */
+/* Takes hold of the device that reaches the node, unless this process has it. Over RDMA only. */
 enum adv_status adv_node_find_device(struct adv_node *node);
 
 struct adv_node *adv_node_get(struct adv_node *node);
@@ -156,6 +160,17 @@ void adv_node_keep_spare(struct adv_node *node, int fd);
 
 /* Dials one if there is none. Without it the next lease dials itself: a failure says nothing. */
 void adv_node_dial_spare(struct adv_node *node);
+
+/* ---- buffers.c ---- */
+
+/* True: a device of the lease may read `size` bytes at `at`, with that key. Never over shared memory. Reads memory only. */
+bool adv_client_registered(const struct adv_lease *lease, const void *at, uint32_t size,
+			   uint32_t *lkey);
+
+/* When the node's handle ends, before its device. */
+void adv_node_free_heap(struct adv_node *node);
+
+/* ---- node.c ---- */
 
 /* Which run of which node. */
 struct adv_node_run {
@@ -345,13 +360,36 @@ uint32_t adv_client_output(struct adv_lease *lease, const struct adv_client_work
 uint32_t adv_client_budget_us(uint64_t timeout_us);
 uint64_t adv_client_timeout_ns(uint64_t timeout_us);
 
+/* Where a call's input is read from. */
+struct adv_client_input {
+	const void *from;
+	uint32_t lkey; /* over verbs, above ADV_INLINE_MAX bytes */
+	uint32_t size;
+};
+
+/* Sees to it that a worker, or a device, can read the input: copies it into the slot unless that is not needed. */
+struct adv_client_input adv_client_stage_large(struct adv_lease *lease,
+					       const struct adv_client_worker *worker,
+					       uint32_t slot, const void *in, uint32_t in_size);
+
+static inline struct adv_client_input adv_client_stage(struct adv_lease *lease,
+						       const struct adv_client_worker *worker,
+						       uint32_t slot, const void *in,
+						       uint32_t in_size)
+{
+	/* The entry carries a small one. */
+	if (in_size <= ADV_INLINE_MAX)
+		return (struct adv_client_input){.from = in, .size = in_size};
+	return adv_client_stage_large(lease, worker, slot, in, in_size);
+}
+
 /*
  * Over verbs a published call is carried to the node, and what comes back may have to be handed over; over shared memory these do
  * nothing. can_carry: is there room in the send queue? lost: what becomes of outstanding calls; ADV_OK: wait for them.
  */
 bool adv_client_can_carry(struct adv_lease *lease);
 void adv_client_carry(struct adv_lease *lease, const struct adv_client_worker *worker,
-		      uint32_t slot, uint32_t in_size);
+		      uint32_t slot, const struct adv_client_input *input);
 void adv_client_carry_cancel(struct adv_lease *lease, const struct adv_client_worker *worker,
 			     uint32_t slot);
 void adv_client_hand_over(struct adv_lease *lease);

@@ -490,8 +490,7 @@ static enum adv_status prepare(struct adv_lease *l, const struct opening *o, str
 			ADV_INVALID,
 			"lease options: workers, slots or a capacity is not within its "
 			"limits");
-	enum adv_status status =
-		node->verbs_pid == (int)getpid() ? ADV_OK : adv_node_find_device(node);
+	enum adv_status status = adv_node_find_device(node);
 	return status == ADV_OK ? adv_verbs_lease_prepare(l, node->verbs) : status;
 #else
 	(void)l;

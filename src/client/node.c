@@ -70,10 +70,12 @@ void adv_node_put(struct adv_node *node)
 		return;
 	int fd = atomic_load_explicit(&node->spare, memory_order_relaxed);
 	adv_fd_close(&fd);
+	adv_node_free_heap(node);
 #if ADV_HAVE_VERBS
 	if (node->verbs_pid == (int)getpid())
 		adv_verbs_node_destroy(node->verbs);
 #endif
+	pthread_mutex_destroy(&node->lock);
 	free(node);
 }
 
@@ -107,9 +109,16 @@ static enum adv_status greet(struct adv_node *node, const struct adv_client_requ
 enum adv_status adv_node_find_device(struct adv_node *node)
 {
 #if ADV_HAVE_VERBS
-	node->verbs_pid = (int)getpid();
-	return adv_verbs_node_create(&node->address, adv_client_deadline(ADV_CONNECT_MS),
-				     &node->verbs);
+	enum adv_status status = ADV_OK;
+	pthread_mutex_lock(&node->lock);
+	if (node->verbs_pid != (int)getpid()) {
+		status = adv_verbs_node_create(&node->address, adv_client_deadline(ADV_CONNECT_MS),
+					       &node->verbs);
+		if (status == ADV_OK)
+			node->verbs_pid = (int)getpid();
+	}
+	pthread_mutex_unlock(&node->lock);
+	return status;
 #else
 	return adv_client_fail(ADV_INVALID, "%s: this libadverb was built without RDMA",
 			       node->address.text);
@@ -125,6 +134,7 @@ enum adv_status adv_connect(const char *host, struct adv_node **out)
 	struct adv_node *node = calloc(1, sizeof(*node));
 	if (node == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a node's handle");
+	pthread_mutex_init(&node->lock, NULL);
 	atomic_init(&node->spare, -1);
 	atomic_init(&node->refs, 1);
 	enum adv_status status = adv_address_find(host, &node->address);

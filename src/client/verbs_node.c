@@ -130,13 +130,15 @@ static enum adv_status first_address(const struct adv_address *a, uint64_t deadl
 enum adv_status adv_verbs_node_create(const struct adv_address *address, uint64_t deadline_ns,
 				      struct adv_verbs_node **out)
 {
-	char why[128];
+	char why[256];
 	struct adv_verbs_node *n = calloc(1, sizeof(*n));
 	if (n == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a node's handle");
 	pthread_mutex_init(&n->lock, NULL);
 	n->from = address->from;
 	enum adv_status status = first_address(address, deadline_ns, n);
+	if (status == ADV_OK && adv_device_check(n->anchor->verbs->device, why, sizeof(why)) < 0)
+		status = adv_client_fail(ADV_SYSTEM, "%s", why);
 	if (status == ADV_OK && getrandom(n->id, sizeof(n->id), 0) != (ssize_t)sizeof(n->id))
 		status = adv_client_fail(ADV_SYSTEM, "no random number: %s", strerror(errno));
 	if (status == ADV_OK) {

@@ -278,6 +278,7 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker **w
 {
 	enum adv_status status;
 	do {
+		struct adv_client_input input;
 		struct adv_client_worker *w = *worker;
 		if (w->nr_free == 0 || w->caller.nr_outstanding > 0) {
 			w = adv_client_pick(l);
@@ -290,8 +291,7 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker **w
 		if (!adv_client_can_carry(l))
 			return ADV_BUSY;
 		uint32_t index = w->free[w->nr_free - 1];
-		if (v->in_size > ADV_INLINE_MAX)
-			memcpy(adv_caller_in(&w->caller, index), v->in, v->in_size);
+		input = adv_client_stage(l, w, index, v->in, v->in_size);
 		status = adv_caller_submit(&w->caller, index, (uint16_t)v->function, v->in,
 					   v->in_size, l->next_call_id + 1, 0,
 					   adv_client_budget_us(v->timeout_us), UINT64_MAX);
@@ -299,7 +299,7 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker **w
 		if (status == ADV_BUSY)
 			adv_client_reclaim(l);
 		else if (status == ADV_OK)
-			adv_client_carry(l, w, index, v->in_size);
+			adv_client_carry(l, w, index, &input);
 	} while (status == ADV_BUSY);
 	return status;
 }
@@ -329,10 +329,6 @@ enum adv_status adv_invoke(struct adv_lease *l, uint32_t function, const void *i
 		return adv_client_refused(l, status);
 	l->next_call_id++;
 	l->stats.calls++;
-	if (in_size > ADV_INLINE_MAX) {
-		l->stats.copies++;
-		l->stats.copied_bytes += in_size;
-	}
 	for (unsigned i = 0; i < INVOKE_SPINS; i++) {
 		adv_client_hand_over(l);
 		if (adv_caller_poll(&w->caller, &r))

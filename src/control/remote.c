@@ -7,7 +7,6 @@
 
 #include "allocator/arena.h"
 #include "control/remote_internal.h"
-#include "fabric/device.h"
 #include "lane/supervisor.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -503,8 +502,9 @@ json_t *adv_remotes_status(const struct adv_remotes *o)
 		json_object_set_new(counters, adv_link_counter_name(i),
 				    json_integer((json_int_t)n));
 	}
-	return json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:I, s:I, s:o, s:o}", "device", o->device,
-			 "placement", o->in_order ? "memory" : "immediate", "placement_why", o->why,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:i, s:I, s:I, s:o, s:o}", "device",
+			 o->device, "address", o->address, "gid", o->gid, "placement",
+			 o->in_order ? "memory" : "immediate", "placement_why", o->why,
 			 "max_inline", (int)o->max_inline, "gone", (int)o->dead, "links", links,
 			 "accepted", (json_int_t)o->accepted, "refused", (json_int_t)o->refused,
 			 "pollers", pollers, "counters", counters);

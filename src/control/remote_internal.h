@@ -3,6 +3,7 @@
 #define ADVERB_CONTROL_REMOTE_INTERNAL_H
 
 #include "control/remote.h"
+#include "fabric/device.h"
 #include "fabric/pair.h"
 #include "poller/poller.h"
 #include "util/jobs.h"
@@ -80,6 +81,7 @@ struct adv_remotes {
 	bool dead;     /* the device was taken away */
 	bool released; /* and nothing of it is held any more */
 	char device[64];
+	char address[ADV_DEVICE_TEXT], gid[ADV_DEVICE_TEXT]; /* that it listens on */
 	struct adv_job job;
 	uint64_t accepted, refused;
 	uint64_t counted[ADV_LINK_COUNTERS]; /* by links that are no more */

@@ -1,5 +1,4 @@
 /* remote_links.c - listening, clients and their protection domains, queue pairs. Control thread; what blocks is a job. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -487,22 +486,10 @@ static int failed(char *reason, size_t size, const char *what, const char *remed
 	return -error;
 }
 
-static void address_text(const struct sockaddr_storage *address, char *text, size_t size)
-{
-	char host[INET6_ADDRSTRLEN] = "?";
-	bool v6 = address->ss_family == AF_INET6;
-	const struct sockaddr_in *four = (const struct sockaddr_in *)address;
-	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
-	inet_ntop(address->ss_family, v6 ? (const void *)&six->sin6_addr : &four->sin_addr, host,
-		  sizeof(host));
-	snprintf(text, size, v6 ? "[%s]:%u" : "%s:%u", host,
-		 ntohs(v6 ? six->sin6_port : four->sin_port));
-}
-
 static int listen_cm(struct adv_remotes *o, char *reason, size_t size)
 {
-	char where[INET6_ADDRSTRLEN + 16], what[128];
-	address_text(&o->options.address, where, sizeof(where));
+	char what[128];
+	adv_device_address_text(&o->options.address, o->address);
 	o->events = rdma_create_event_channel();
 	if (o->events == NULL)
 		return failed(reason, size, "no RDMA connection manager",
@@ -510,7 +497,7 @@ static int listen_cm(struct adv_remotes *o, char *reason, size_t size)
 	if (fcntl(o->events->fd, F_SETFL, O_NONBLOCK) < 0 ||
 	    rdma_create_id(o->events, &o->listener, NULL, RDMA_PS_TCP) < 0)
 		return failed(reason, size, "no RDMA identifier", "");
-	snprintf(what, sizeof(what), "cannot listen by RDMA on %s", where);
+	snprintf(what, sizeof(what), "cannot listen by RDMA on %s", o->address);
 	if (rdma_bind_addr(o->listener, (struct sockaddr *)&o->options.address) < 0)
 		return failed(reason, size, what,
 			      errno == ENODEV || errno == EADDRNOTAVAIL
@@ -521,6 +508,10 @@ static int listen_cm(struct adv_remotes *o, char *reason, size_t size)
 			 what);
 		return -EINVAL;
 	}
+	int rc = adv_device_check(o->listener->verbs->device, reason, size);
+	if (rc < 0)
+		return rc;
+	adv_device_gid_text(&o->listener->route.addr.addr.ibaddr.sgid, o->gid);
 	if (rdma_listen(o->listener, BACKLOG) < 0)
 		return failed(reason, size, what, "");
 	return 0;

@@ -2,26 +2,23 @@
 #include "fabric/device.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/pair.h"
 #include "util/parse.h"
 
-#define SOFT_ROCE_VENDOR 0xffffff
-
-bool adv_device_is_software(struct ibv_context *context)
-{
-	struct ibv_device_attr attr;
-	return ibv_query_device(context, &attr) == 0 && attr.vendor_id == SOFT_ROCE_VENDOR;
-}
+/* ---- asking one device ---- */
 
 #ifdef ADV_HAVE_IN_ORDER
 /* The question is asked of a queue pair. */
-static int ask_in_order(struct ibv_context *context)
+static enum adv_device_order ask_order(struct ibv_context *context)
 {
-	int answer = 0;
+	enum adv_device_order answer = ADV_ORDER_NO;
 	struct ibv_pd *pd = ibv_alloc_pd(context);
 	struct ibv_cq *cq = pd != NULL ? ibv_create_cq(context, 1, NULL, NULL, 0) : NULL;
 	struct ibv_qp_init_attr attr = {.qp_type = IBV_QPT_RC,
@@ -30,7 +27,8 @@ static int ask_in_order(struct ibv_context *context)
 					.cap = {.max_send_wr = 1, .max_recv_wr = 1}};
 	struct ibv_qp *qp = cq != NULL ? ibv_create_qp(pd, &attr) : NULL;
 	if (qp != NULL) {
-		answer = ibv_query_qp_data_in_order(qp, IBV_WR_RDMA_WRITE, 0);
+		if (ibv_query_qp_data_in_order(qp, IBV_WR_RDMA_WRITE, 0) != 0)
+			answer = ADV_ORDER_YES;
 		ibv_destroy_qp(qp);
 	}
 	if (cq != NULL)
@@ -39,24 +37,147 @@ static int ask_in_order(struct ibv_context *context)
 		ibv_dealloc_pd(pd);
 	return answer;
 }
+#else
+static enum adv_device_order ask_order(struct ibv_context *context)
+{
+	(void)context;
+	return ADV_ORDER_UNKNOWN;
+}
 #endif
 
 bool adv_device_in_order(struct ibv_context *context, char *why, size_t size)
 {
-	if (adv_device_is_software(context)) {
-		snprintf(why, size, "soft-RoCE copies in order");
-		return true;
+	struct ibv_device_attr attr = {0};
+	bool software = ibv_query_device(context, &attr) == 0 && adv_device_is_software(&attr);
+	return adv_device_placement(software, software ? ADV_ORDER_NO : ask_order(context), why,
+				    size);
+}
+
+static void ask_ports(struct ibv_context *context, struct adv_device_facts *f)
+{
+	f->nr_ports = f->attr.phys_port_cnt < ADV_DEVICE_PORTS_MAX ? f->attr.phys_port_cnt
+								   : ADV_DEVICE_PORTS_MAX;
+	for (unsigned i = 0; i < f->nr_ports; i++)
+		(void)ibv_query_port(context, (uint8_t)(i + 1), &f->ports[i]);
+}
+
+static void ask_gids(struct ibv_context *context, struct adv_device_facts *f)
+{
+	struct ibv_gid_entry entries[ADV_DEVICE_GIDS_MAX];
+	ssize_t n = ibv_query_gid_table(context, entries, ADV_DEVICE_GIDS_MAX, 0);
+	for (ssize_t i = 0; i < n; i++) {
+		struct adv_device_gid *g = &f->gids[f->nr_gids++];
+		*g = (struct adv_device_gid){.gid = entries[i].gid,
+					     .index = entries[i].gid_index,
+					     .port = entries[i].port_num,
+					     .type = entries[i].gid_type};
+		if (entries[i].ndev_ifindex == 0 ||
+		    if_indextoname(entries[i].ndev_ifindex, g->netdev) == NULL)
+			g->netdev[0] = '\0';
 	}
-#ifdef ADV_HAVE_IN_ORDER
-	bool in_order = ask_in_order(context) != 0;
-	snprintf(why, size,
-		 in_order ? "the device says that it places in order"
-			  : "the device does not say that it places in order");
-	return in_order;
-#else
-	snprintf(why, size, "this build's libibverbs cannot ask the device");
-	return false;
-#endif
+}
+
+static uint32_t ask_inline(struct ibv_context *context)
+{
+	struct ibv_pd *pd = ibv_alloc_pd(context);
+	uint32_t found = pd != NULL ? adv_pair_inline(pd) : 0;
+	if (pd != NULL)
+		ibv_dealloc_pd(pd);
+	return found;
+}
+
+/* ---- InfiniBand's network interfaces ---- */
+
+/* Which of the device's ports a network interface is on. */
+static uint32_t port_of(const char *netdev)
+{
+	char path[64 + IF_NAMESIZE];
+	unsigned port = 0;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/dev_port", netdev);
+	FILE *file = fopen(path, "re");
+	if (file != NULL) {
+		if (fscanf(file, "%u", &port) != 1)
+			port = 0;
+		fclose(file);
+	}
+	return port + 1;
+}
+
+static void add_ipoib(struct adv_device_facts *f, const char *netdev, const struct ifaddrs *list)
+{
+	uint32_t port = port_of(netdev);
+	for (const struct ifaddrs *a = list; a != NULL; a = a->ifa_next) {
+		if (f->nr_ipoib == ADV_DEVICE_IPOIB_MAX || a->ifa_addr == NULL ||
+		    strcmp(a->ifa_name, netdev) != 0)
+			continue;
+		sa_family_t family = a->ifa_addr->sa_family;
+		const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a->ifa_addr;
+		if (family != AF_INET &&
+		    (family != AF_INET6 || IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr)))
+			continue;
+		struct adv_device_ipoib *to = &f->ipoib[f->nr_ipoib++];
+		to->port = port;
+		snprintf(to->netdev, sizeof(to->netdev), "%s", netdev);
+		memcpy(&to->address, a->ifa_addr,
+		       family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(*six));
+	}
+}
+
+static void ask_ipoib(const struct ibv_device *device, struct adv_device_facts *f)
+{
+	char path[IBV_SYSFS_PATH_MAX + 16];
+	struct ifaddrs *list = NULL;
+	snprintf(path, sizeof(path), "%s/device/net", device->ibdev_path);
+	DIR *directory = opendir(path);
+	if (directory == NULL || getifaddrs(&list) < 0)
+		list = NULL;
+	for (const struct dirent *e; list != NULL && (e = readdir(directory)) != NULL;)
+		if (e->d_name[0] != '.' && strlen(e->d_name) < IF_NAMESIZE)
+			add_ipoib(f, e->d_name, list);
+	if (list != NULL)
+		freeifaddrs(list);
+	if (directory != NULL)
+		closedir(directory);
+}
+
+/* ---- all that is to be known ---- */
+
+static void ask(struct ibv_context *context, struct adv_device_facts *f)
+{
+	bool ethernet = true;
+	int rc = ibv_query_device(context, &f->attr);
+	if (rc != 0)
+		snprintf(f->trouble, sizeof(f->trouble), "it does not say what it can do: %s",
+			 strerror(rc));
+	ask_ports(context, f);
+	ask_gids(context, f);
+	for (unsigned i = 0; i < f->nr_ports; i++)
+		ethernet &= f->ports[i].link_layer == IBV_LINK_LAYER_ETHERNET;
+	if (!ethernet)
+		ask_ipoib(context->device, f);
+	/* These two make queue pairs, which another transport need not have. */
+	if (adv_device_refusal(f->transport) != NULL)
+		return;
+	f->max_inline = ask_inline(context);
+	f->order = ask_order(context);
+}
+
+static void facts_get(struct ibv_device *device, struct adv_device_facts *f)
+{
+	memset(f, 0, sizeof(*f));
+	snprintf(f->name, sizeof(f->name), "%s", ibv_get_device_name(device));
+	f->transport = device->transport_type;
+	struct ibv_context *context = ibv_open_device(device);
+	if (context != NULL) {
+		ask(context, f);
+		ibv_close_device(context);
+		return;
+	}
+	int error = errno;
+	snprintf(f->trouble, sizeof(f->trouble), "it cannot be opened: %s%s", strerror(error),
+		 error == EACCES || error == EPERM
+			 ? ": its file below /dev/infiniband must be readable and writable"
+			 : "");
 }
 
 /* ---- addresses ---- */
@@ -73,37 +194,6 @@ static bool address_parse(const char *host, uint16_t port, struct sockaddr_stora
 		memcpy(to, &six, sizeof(six));
 		return true;
 	}
-	return false;
-}
-
-/* The address behind a GID. False: it has none that one can listen on. */
-static bool gid_address(const union ibv_gid *gid, uint16_t port, bool want_four,
-			struct sockaddr_storage *to)
-{
-	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
-	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	memcpy(&six.sin6_addr, gid->raw, sizeof(six.sin6_addr));
-	if (want_four && IN6_IS_ADDR_V4MAPPED(&six.sin6_addr)) {
-		memcpy(&four.sin_addr, gid->raw + 12, sizeof(four.sin_addr));
-		memcpy(to, &four, sizeof(four));
-		return true;
-	}
-	if (want_four || IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) ||
-	    IN6_IS_ADDR_LINKLOCAL(&six.sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&six.sin6_addr))
-		return false;
-	memcpy(to, &six, sizeof(six));
-	return true;
-}
-
-static bool device_address(struct ibv_context *context, uint16_t port, struct sockaddr_storage *to)
-{
-	struct ibv_gid_entry entries[256];
-	ssize_t n = ibv_query_gid_table(context, entries, sizeof(entries) / sizeof(entries[0]), 0);
-	for (int four = 1; four >= 0; four--)
-		for (ssize_t i = 0; i < n; i++)
-			if (entries[i].gid_type == IBV_GID_TYPE_ROCE_V2 &&
-			    gid_address(&entries[i].gid, port, four, to))
-				return true;
 	return false;
 }
 
@@ -129,29 +219,46 @@ static int unknown_device(struct ibv_device **list, int n, const char *name, cha
 	return -ENODEV;
 }
 
-static int address_of(struct ibv_device *device, uint16_t port, struct sockaddr_storage *to,
-		      char *reason, size_t size)
+int adv_devices_get(struct adv_device_facts **out, char *reason, size_t size)
 {
-	const char *name = ibv_get_device_name(device);
-	struct ibv_context *context = ibv_open_device(device);
-	if (context == NULL) {
-		int error = errno;
-		snprintf(reason, size, "cannot open the RDMA device %s: %s%s", name,
-			 strerror(error),
-			 error == EACCES || error == EPERM
-				 ? ": its file below /dev/infiniband must be readable and writable"
-				 : "");
-		return -error;
+	int n = 0;
+	struct ibv_device **list = ibv_get_device_list(&n);
+	struct adv_device_facts *facts =
+		list != NULL && n > 0 ? calloc((size_t)n, sizeof(*facts)) : NULL;
+	int rc = n;
+	if (list == NULL || n == 0) {
+		rc = no_devices(reason, size);
+	} else if (facts == NULL) {
+		snprintf(reason, size, "no memory for %d RDMA devices", n);
+		rc = -ENOMEM;
 	}
-	bool found = device_address(context, port, to);
-	ibv_close_device(context);
-	if (found)
+	for (int i = 0; i < rc; i++)
+		facts_get(list[i], &facts[i]);
+	if (list != NULL)
+		ibv_free_device_list(list);
+	if (rc > 0)
+		*out = facts;
+	return rc;
+}
+
+static int choose(struct ibv_device *device, uint16_t port, struct sockaddr_storage *to,
+		  char *reason, size_t size)
+{
+	struct adv_device_choice choice;
+	struct adv_device_facts *facts = malloc(sizeof(*facts));
+	if (facts == NULL) {
+		snprintf(reason, size, "no memory");
+		return -ENOMEM;
+	}
+	facts_get(device, facts);
+	adv_device_choose(facts, port, &choice);
+	free(facts);
+	if (choice.usable) {
+		*to = choice.address;
 		return 0;
-	snprintf(reason, size,
-		 "the RDMA device %s has no RoCE v2 address: give its network interface an IP "
-		 "address and "
-		 "set it up; for InfiniBand name the address of its IPoIB interface instead",
-		 name);
+	}
+	snprintf(reason, size, "the RDMA device %s cannot be used: %s", ibv_get_device_name(device),
+		 choice.reason);
 	return -EADDRNOTAVAIL;
 }
 
@@ -169,7 +276,7 @@ static int resolve_device(const char *name, uint16_t port, struct sockaddr_stora
 	else if (found == NULL)
 		rc = unknown_device(list, n, name, reason, size);
 	else
-		rc = address_of(found, port, to, reason, size);
+		rc = choose(found, port, to, reason, size);
 	if (list != NULL)
 		ibv_free_device_list(list);
 	return rc;

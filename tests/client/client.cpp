@@ -68,10 +68,10 @@ static void arguments()
 	struct adv_lease *lease = nullptr;
 	refused(adv_connect("unix:/nonexistent/adverb.sock", &node), ADV_NO_NODE, "/nonexistent",
 		"no node");
-	refused(adv_connect("verbs://host:1", &node), ADV_INVALID, "verbs://host:1",
+	refused(adv_connect("smoke://host:1", &node), ADV_INVALID, "verbs://HOST:PORT",
 		"another fabric");
 	refused(adv_connect("unix:", &node), ADV_INVALID, "path", "no path");
-	refused(adv_connect(std::string(200, 'x').c_str(), &node), ADV_INVALID, "path",
+	refused(adv_connect(("unix:" + std::string(200, 'x')).c_str(), &node), ADV_INVALID, "path",
 		"a path that no socket has");
 	refused(adv_connect("/etc/passwd", &node), ADV_NO_NODE, "/etc/passwd", "not a socket");
 	refused(adv_connect(nullptr, nullptr), ADV_INVALID, "NULL", "adv_connect(NULL)");

@@ -422,7 +422,7 @@ def an_ordinary_user_has_a_node():
         out = node.cli("invoke", "echo/echo", stdin=b"as myself", user=user)
         assert out.returncode == 0 and out.stdout == b"as myself", out
         assert node.cli("status", user=user).returncode == 0
-        stranger = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--",
+        stranger = subprocess.run(["setpriv", "--reuid=54321", "--clear-groups", "--inh-caps=-all", "--",
                                    ADVERB, "status", "--host", f"unix:{node.socket}"],
                                   capture_output=True, check=False)
         assert stranger.returncode != 0, "another user reached the node"

@@ -1,0 +1,380 @@
+/* heap.c - a heap of registered memory. Any thread; see heap.h. */
+#include "client/heap.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "client/internal.h"
+
+/*
+ * The range is cut into units. A unit belongs to a chunk (it is registered), and is free, carries objects of one size, or is part of a
+ * run of units that is one large object. Books are kept beside the memory, never in it: a device may write where the user may.
+ */
+#define UNIT	    ((size_t)64 * 1024)
+#define CHUNK_UNITS 64 /* registered at a time, at least: 4 MiB */
+#define RANGE_MAX   ((size_t)64 << 30)
+#define RANGE_MIN   ((size_t)64 << 20)
+#define SMALL_MAX   (UNIT / 2)
+#define ALIGNMENT   64
+#define WIPED	    4096
+
+/* Four steps to a doubling from 256 on: at most a quarter is wasted. */
+static const uint32_t sizes[] = {64,   128,  192,  256,	 320,	384,   448,   512,   640,   768,
+				 896,  1024, 1280, 1536, 1792,	2048,  2560,  3072,  3584,  4096,
+				 5120, 6144, 7168, 8192, 10240, 12288, 14336, 16384, 21824, 32768};
+#define NR_SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
+enum unit_use {
+	UNIT_NONE, /* no chunk reaches here yet */
+	UNIT_FREE,
+	UNIT_SMALL, /* objects of one size */
+	UNIT_LARGE, /* the first of a run */
+	UNIT_MORE,  /* of a run, but not the first */
+};
+
+struct unit {
+	uint32_t lkey;
+	uint32_t chunk; /* its number, from 1 */
+	uint32_t run;	/* UNIT_LARGE: units */
+	uint8_t use;
+	uint8_t size;	   /* UNIT_SMALL: index into sizes */
+	uint16_t nr_taken; /* UNIT_SMALL */
+	uint64_t *taken;   /* UNIT_SMALL: a bit for each object */
+};
+
+/* Objects of one size that are free: a stack of their numbers, unit and place. */
+struct shelf {
+	pthread_mutex_t lock;
+	uint32_t *free; /* (unit << 10) | place */
+	size_t nr_free;
+	size_t nr_objects; /* free or not: `free` has room for all */
+} __attribute__((aligned(ADV_CACHE_LINE)));
+
+#define PLACE_BITS 10
+#define PLACES_MAX (UNIT / 64)
+static_assert(PLACES_MAX == 1u << PLACE_BITS, "a place's number has room");
+static_assert(RANGE_MAX / UNIT <= 1u << (32 - PLACE_BITS), "a unit's number has room");
+
+struct chunk {
+	struct chunk *next;
+	void *handle;
+};
+
+struct adv_heap {
+	uint8_t *base;
+	size_t size;
+	struct unit *units;
+	_Atomic size_t nr_units; /* that chunks reach */
+	struct adv_heap_registrar registrar;
+	const uint8_t *wiped; /* a byte that is 1, and 0 in a forked child */
+	struct chunk *chunks;
+	uint32_t nr_chunks;
+	pthread_mutex_t lock; /* units that are not small, chunks */
+	struct shelf shelves[NR_SIZES];
+};
+
+/* ---- the beginning and the end ---- */
+
+static void *reserve(size_t *size)
+{
+	for (*size = RANGE_MAX; *size >= RANGE_MIN; *size /= 2) {
+		/* Shared, so that a fork does not move a page away from under the device. */
+		void *at = mmap(NULL, *size, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+				-1, 0);
+		if (at != MAP_FAILED)
+			return at;
+	}
+	return NULL;
+}
+
+static const uint8_t *make_wiped(void)
+{
+	uint8_t *at = mmap(NULL, WIPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (at == MAP_FAILED)
+		return NULL;
+	if (madvise(at, WIPED, MADV_WIPEONFORK) < 0) {
+		munmap(at, WIPED);
+		return NULL;
+	}
+	*at = 1;
+	return at;
+}
+
+struct adv_heap *adv_heap_create(const struct adv_heap_registrar *registrar)
+{
+	struct adv_heap *h = aligned_alloc(ADV_CACHE_LINE, sizeof(*h));
+	if (h == NULL)
+		return NULL;
+	memset(h, 0, sizeof(*h));
+	h->registrar = *registrar;
+	pthread_mutex_init(&h->lock, NULL);
+	for (size_t i = 0; i < NR_SIZES; i++)
+		pthread_mutex_init(&h->shelves[i].lock, NULL);
+	h->base = reserve(&h->size);
+	h->wiped = make_wiped();
+	/* Untouched pages of it cost nothing. */
+	if (h->base != NULL)
+		h->units = calloc(h->size / UNIT, sizeof(*h->units));
+	if (h->base == NULL || h->wiped == NULL || h->units == NULL) {
+		adv_heap_destroy(h);
+		return NULL;
+	}
+	return h;
+}
+
+bool adv_heap_foreign(const struct adv_heap *h)
+{
+	return *(const volatile uint8_t *)h->wiped == 0;
+}
+
+void adv_heap_destroy(struct adv_heap *h)
+{
+	if (h == NULL)
+		return;
+	bool foreign = h->wiped != NULL && adv_heap_foreign(h);
+	for (struct chunk *c = h->chunks, *next; c != NULL; c = next) {
+		next = c->next;
+		if (!foreign && h->registrar.forget != NULL)
+			h->registrar.forget(c->handle);
+		free(c);
+	}
+	for (size_t i = 0; h->units != NULL && i < h->nr_units; i++)
+		free(h->units[i].taken);
+	for (size_t i = 0; i < NR_SIZES; i++) {
+		free(h->shelves[i].free);
+		pthread_mutex_destroy(&h->shelves[i].lock);
+	}
+	if (h->base != NULL)
+		munmap(h->base, h->size);
+	if (h->wiped != NULL)
+		munmap((void *)h->wiped, WIPED);
+	pthread_mutex_destroy(&h->lock);
+	free(h->units);
+	free(h);
+}
+
+/* ---- units: with the heap's lock ---- */
+
+static bool out_of_memory(size_t size)
+{
+	adv_client_fail(ADV_NO_MEMORY, "no memory for a buffer of %zu bytes", size);
+	return false;
+}
+
+/* Another chunk of at least `run` units, at the end of those there are. */
+static bool grow(struct adv_heap *h, size_t run)
+{
+	size_t first = h->nr_units, all = h->size / UNIT;
+	size_t nr = run > CHUNK_UNITS ? run : CHUNK_UNITS;
+	if (nr > all - first)
+		nr = run;
+	if (nr > all - first)
+		return out_of_memory(run * UNIT);
+	uint8_t *at = h->base + first * UNIT;
+	struct chunk *c = calloc(1, sizeof(*c));
+	uint32_t lkey = 0;
+	if (c == NULL || mprotect(at, nr * UNIT, PROT_READ | PROT_WRITE) < 0) {
+		free(c);
+		return out_of_memory(run * UNIT);
+	}
+	if (h->registrar.remember != NULL &&
+	    !h->registrar.remember(h->registrar.user, at, nr * UNIT, &lkey, &c->handle)) {
+		mprotect(at, nr * UNIT, PROT_NONE);
+		free(c);
+		return false;
+	}
+	c->next = h->chunks;
+	h->chunks = c;
+	h->nr_chunks++;
+	for (size_t i = first; i < first + nr; i++) {
+		h->units[i].lkey = lkey;
+		h->units[i].chunk = h->nr_chunks;
+		h->units[i].use = UNIT_FREE;
+	}
+	/* Release: pairs with adv_heap_covers(). */
+	atomic_store_explicit(&h->nr_units, first + nr, memory_order_release);
+	return true;
+}
+
+/* The first run of so many free units of one chunk; SIZE_MAX: none. */
+static size_t find_run(const struct adv_heap *h, size_t run)
+{
+	size_t found = 0;
+	for (size_t i = 0; i < h->nr_units; i++) {
+		const struct unit *u = &h->units[i];
+		if (u->use != UNIT_FREE)
+			found = 0;
+		else if (found > 0 && u->chunk == u[-1].chunk)
+			found++;
+		else
+			found = 1;
+		if (found == run)
+			return i + 1 - run;
+		if (u->use == UNIT_LARGE)
+			i += u->run - 1;
+	}
+	return SIZE_MAX;
+}
+
+static size_t take_run(struct adv_heap *h, size_t run, enum unit_use use)
+{
+	size_t first = find_run(h, run);
+	if (first == SIZE_MAX) {
+		if (!grow(h, run))
+			return SIZE_MAX;
+		first = find_run(h, run);
+	}
+	h->units[first].use = (uint8_t)use;
+	h->units[first].run = (uint32_t)run;
+	for (size_t i = 1; i < run; i++)
+		h->units[first + i].use = UNIT_MORE;
+	return first;
+}
+
+/* ---- small objects: with the shelf's lock ---- */
+
+static bool make_room(struct shelf *s, size_t more)
+{
+	uint32_t *at = realloc(s->free, (s->nr_objects + more) * sizeof(*at));
+	if (at == NULL)
+		return false;
+	s->free = at;
+	return true;
+}
+
+/* Puts the objects of one more unit on the shelf. */
+static bool stock(struct adv_heap *h, struct shelf *s, size_t index)
+{
+	uint32_t nr = (uint32_t)(UNIT / sizes[index]);
+	uint64_t *taken = calloc((nr + 63) / 64, sizeof(*taken));
+	size_t unit = SIZE_MAX;
+	if (taken == NULL || !make_room(s, nr)) {
+		free(taken);
+		return out_of_memory(sizes[index]);
+	}
+	pthread_mutex_lock(&h->lock);
+	unit = take_run(h, 1, UNIT_SMALL);
+	pthread_mutex_unlock(&h->lock);
+	if (unit == SIZE_MAX) {
+		free(taken);
+		return false;
+	}
+	h->units[unit].size = (uint8_t)index;
+	h->units[unit].taken = taken;
+	s->nr_objects += nr;
+	/* The lowest on top. */
+	for (uint32_t i = nr; i-- > 0;)
+		s->free[s->nr_free++] = (uint32_t)unit << PLACE_BITS | i;
+	return true;
+}
+
+/* Four sizes to a doubling: found by counting, not by looking. */
+static size_t size_index(size_t size)
+{
+	size_t i = 0;
+	if (size > 256) {
+		unsigned log =
+			63 - (unsigned)__builtin_clzll(size - 1); /* 2^log < size <= 2^(log+1) */
+		i = (log - 8) * 4 + 3;
+	}
+	while (i < NR_SIZES - 1 && sizes[i] < size)
+		i++;
+	return i;
+}
+
+static void *alloc_small(struct adv_heap *h, size_t size)
+{
+	size_t index = size_index(size);
+	struct shelf *s = &h->shelves[index];
+	void *at = NULL;
+	pthread_mutex_lock(&s->lock);
+	if (s->nr_free > 0 || stock(h, s, index)) {
+		uint32_t object = s->free[--s->nr_free];
+		uint32_t place = object & (PLACES_MAX - 1), unit = object >> PLACE_BITS;
+		h->units[unit].taken[place / 64] |= UINT64_C(1) << place % 64;
+		at = h->base + unit * UNIT + (size_t)place * sizes[index];
+	}
+	pthread_mutex_unlock(&s->lock);
+	return at;
+}
+
+static bool free_small(struct adv_heap *h, size_t unit, size_t offset)
+{
+	struct unit *u = &h->units[unit];
+	struct shelf *s = &h->shelves[u->size];
+	uint32_t place = (uint32_t)(offset / sizes[u->size]);
+	uint64_t bit = UINT64_C(1) << place % 64;
+	if (offset % sizes[u->size] != 0)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	bool taken = (u->taken[place / 64] & bit) != 0;
+	if (taken) {
+		u->taken[place / 64] &= ~bit;
+		s->free[s->nr_free++] = (uint32_t)unit << PLACE_BITS | place;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return taken;
+}
+
+/* ---- large ones ---- */
+
+static void *alloc_large(struct adv_heap *h, size_t size)
+{
+	size_t run = size / UNIT + (size % UNIT != 0);
+	pthread_mutex_lock(&h->lock);
+	size_t first = take_run(h, run, UNIT_LARGE);
+	pthread_mutex_unlock(&h->lock);
+	return first != SIZE_MAX ? h->base + first * UNIT : NULL;
+}
+
+static bool free_large(struct adv_heap *h, size_t unit, size_t offset)
+{
+	struct unit *u = &h->units[unit];
+	pthread_mutex_lock(&h->lock);
+	bool taken = offset == 0 && u->use == UNIT_LARGE;
+	for (size_t i = 0; taken && i < u->run; i++)
+		u[i].use = UNIT_FREE;
+	pthread_mutex_unlock(&h->lock);
+	return taken;
+}
+
+/* ---- what callers see ---- */
+
+void *adv_heap_alloc(struct adv_heap *h, size_t size)
+{
+	if (size == 0)
+		size = 1;
+	if (size > h->size) {
+		out_of_memory(size);
+		return NULL;
+	}
+	return size <= SMALL_MAX ? alloc_small(h, size) : alloc_large(h, size);
+}
+
+bool adv_heap_free(struct adv_heap *h, void *at)
+{
+	if (at == NULL)
+		return true;
+	size_t offset = (size_t)((uint8_t *)at - h->base);
+	size_t unit = offset / UNIT;
+	if (unit >= atomic_load_explicit(&h->nr_units, memory_order_acquire))
+		return false;
+	return h->units[unit].use == UNIT_SMALL ? free_small(h, unit, offset % UNIT)
+						: free_large(h, unit, offset % UNIT);
+}
+
+bool adv_heap_covers(const struct adv_heap *h, const void *at, size_t size, uint32_t *lkey)
+{
+	size_t offset = (size_t)((const uint8_t *)at - h->base);
+	/* Acquire: pairs with grow(). */
+	size_t end = atomic_load_explicit(&h->nr_units, memory_order_acquire) * UNIT;
+	if (offset >= end || size > end - offset || size == 0)
+		return false;
+	const struct unit *first = &h->units[offset / UNIT];
+	const struct unit *last = &h->units[(offset + size - 1) / UNIT];
+	*lkey = first->lkey;
+	return first->chunk == last->chunk;
+}
