@@ -9,7 +9,7 @@ adverb_packages() {
 	test) echo libcriterion-dev clang libclang-rt-14-dev clang-format spin python3 systemd ;;
 	docs) echo scdoc man-db ;;
 	photo) echo libvips-tools ;;
-	guest) echo qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 binutils rdma-core ibverbs-providers ibverbs-utils ;;
+	guest) echo qemu-system-x86 busybox-static cpio kmod xz-utils iproute2 binutils rdma-core ibverbs-providers ibverbs-utils perftest ;;
 	esac
 }
 

@@ -25,6 +25,11 @@ static const struct cli_command commands[] = {
 	 cli_invoke},
 	{"status", "", "Show what the node has and does", NULL, cli_status},
 	{"leases", "", "List your leases", NULL, cli_leases},
+	{"devices", "", "List this machine's RDMA devices, and what would be used of them",
+	 "For each device: its ports and their addresses, the one that `adverb serve --verbs "
+	 "DEVICE` listens\n"
+	 "on, and why not another. Asks no node.",
+	 cli_devices, true},
 	{"latency", "[MODULE/FUNCTION]",
 	 "Measure what an invocation costs, next to the bare hardware",
 	 "The default function is a built-in echo, which is deployed as \"adverb-echo\" and stays "

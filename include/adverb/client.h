@@ -118,6 +118,15 @@ struct adv_lease_options {
 };
 
 #define ADV_LEASE_NO_RENEW 1u /* the lease ends after ttl_ms */
+/*
+ * When the lease is lost (node gone or restarted, link lost, revoked, expired) another of the same module takes its place, on the
+ * same handle: adv_invoke() and adv_wait() try until their time is up, adv_submit() and adv_poll() when a try is due; any of them may block
+ * for timeout_ms then. The module must be the same bytes (else ADV_BAD_MODULE). Slots of adv_slot_get() stay, but not what is in them.
+ * Calls in flight end with the status of the loss: they may have run. Unless:
+ */
+#define ADV_LEASE_RESUME 2u
+#define ADV_LEASE_IDEMPOTENT \
+	4u /* with RESUME: they are submitted again; may run twice; not those on slots. `in` stays until completion */
 
 /* Fills in the defaults and the size. */
 ADV_API void adv_lease_options_init(struct adv_lease_options *options);
@@ -203,8 +212,8 @@ ADV_API void adv_slot_put(struct adv_lease *lease, const struct adv_slot *slot);
 /*
  * Memory for inputs that a device reads where they lie: a call whose `in` is within such a buffer is carried over RDMA without a copy.
  * Over shared memory it is memory like any other, copied once. At least `size` bytes at a multiple of 64, of the node's handle: freed by
- * adv_buffer_free(), at the latest with the handle and its last lease. Any thread. As quick as malloc() but for the first of a size and
- * for large ones, which may register memory with the device. NULL: adv_error() says why (RLIMIT_MEMLOCK, most often).
+ * adv_buffer_free(), at the latest with the handle and its last lease. Any thread. Takes what malloc() takes, but where the heap must grow:
+ * that registers 4 MiB or more with the device. NULL: adv_error() says why (RLIMIT_MEMLOCK, most often).
  * What is freed stays with the handle, for the next: RDMA needs it to stay in memory.
  */
 ADV_API void *adv_buffer_alloc(struct adv_node *node, size_t size);
@@ -284,6 +293,7 @@ struct adv_lease_stats {
 	uint32_t reserved;
 	uint64_t calls, failures, copies, copied_bytes, wakes, sleeps, deaths, renewals;
 	uint64_t doorbells, work_requests, immediates; /* over verbs: rung, sent, received */
+	uint64_t resumes; /* leases that took the place of a lost one: ADV_LEASE_RESUME */
 };
 ADV_API enum adv_status adv_lease_stats(struct adv_lease *lease, struct adv_lease_stats *stats);
 

@@ -15,6 +15,7 @@ int cli_remove(int argc, char **argv, const struct cli_command *self);
 int cli_invoke(int argc, char **argv, const struct cli_command *self);
 int cli_status(int argc, char **argv, const struct cli_command *self);
 int cli_leases(int argc, char **argv, const struct cli_command *self);
+int cli_devices(int argc, char **argv, const struct cli_command *self);
 int cli_latency(int argc, char **argv, const struct cli_command *self);
 
 /* Connects, or says why not: EXIT_SUCCESS or EXIT_FAILURE. */

@@ -1,9 +1,9 @@
 /*
  * measure.c - one row of adverb latency. Main thread, pinned.
  *
- * Baseline and subject alternate in blocks of at most 20 ms on the same two CPUs, and the ratio is taken block by block: these
- * machines change their speed from one second to the next. Between blocks the other side sleeps: the worker by its hot window,
- * the ping-pong's child by its futex.
+ * Baseline and subject alternate in blocks of at most 20 ms on the same two CPUs, or over RDMA between the same two processes, and the ratio is
+ * taken block by block: these machines change their speed from one second to the next. Between blocks the other side sleeps: the worker (over
+ * RDMA the poller too) by its hot window, the ping-pong because it is told so.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -15,7 +15,6 @@
 
 #include "cli/latency.h"
 #include "lane/lane_worker.h"
-#include "lane/pingpong.h"
 #include "util/clock.h"
 #include "util/fd.h"
 #include "util/limits.h"
@@ -25,21 +24,23 @@
 #define HOT_US	     2000 /* with a baseline: the worker is asleep soon after its block */
 #define ASLEEP_NS    (4 * ADV_MS)
 #define WARM_GAP_NS  (60 * ADV_US) /* so that the peer sleeps before each call */
-#define WARM_UP	     64
+#define WARM_UP	     64		   /* calls before those that count, */
+#define WARM_UP_NS   (2 * ADV_MS)  /* or as many as fit in this */
 #define RING_LINES   16
 #define COLD_REST_NS (15 * ADV_MS) /* for the pool to refill */
 #define TIMEOUT_US   (5 * 1000 * 1000)
 
-#define HOT_COUNT  400000
-#define WARM_COUNT 4000
-#define COLD_COUNT 100
+#define HOT_COUNT   400000
+#define VERBS_COUNT 40000
+#define WARM_COUNT  4000
+#define COLD_COUNT  100
 
 extern const uint8_t adv_echo_image[], adv_echo_image_end[];
 
 /* What one row needs while it is measured. */
 struct bench {
 	struct adv_lease *lease;
-	struct adv_pingpong *pingpong;
+	struct latency_baseline *baseline;
 	uint32_t function;
 	struct latency_row *row;
 	struct adv_ticks ticks;
@@ -129,12 +130,22 @@ static enum adv_status call(struct bench *b)
 	return status;
 }
 
+static enum adv_status warm_up(struct bench *b, bool warm)
+{
+	uint64_t start = adv_ticks_now(&b->ticks);
+	enum adv_status status = ADV_OK;
+	for (int i = 0; i < (warm ? 1 : WARM_UP) && status == ADV_OK; i++) {
+		status = call(b);
+		if (adv_ticks_ns(&b->ticks, adv_ticks_now(&b->ticks) - start) >= WARM_UP_NS)
+			break;
+	}
+	return status;
+}
+
 static enum adv_status subject_block(struct bench *b, bool warm, uint64_t duration_ns,
 				     uint64_t count)
 {
-	enum adv_status status = ADV_OK;
-	for (int i = 0; i < (warm ? 1 : WARM_UP) && status == ADV_OK; i++)
-		status = call(b);
+	enum adv_status status = warm_up(b, warm);
 	uint64_t start = adv_ticks_now(&b->ticks);
 	uint64_t t1 = start;
 	for (uint64_t i = 0; i < count && status == ADV_OK; i++) {
@@ -149,44 +160,6 @@ static enum adv_status subject_block(struct bench *b, bool warm, uint64_t durati
 	}
 	b->row->subject_ns += adv_ticks_ns(&b->ticks, t1 - start);
 	return status;
-}
-
-/* A pair of blocks; which comes first alternates, so that a drift of the machine favours neither. */
-static enum adv_status pair(struct bench *b, bool warm, uint64_t count, bool subject_first)
-{
-	static struct adv_histogram subject, baseline;
-	struct latency_row *row = b->row;
-	enum adv_status status = ADV_OK;
-	adv_histogram_reset(&subject);
-	adv_histogram_reset(&baseline);
-	for (int turn = 0; turn < 2 && status == ADV_OK; turn++) {
-		if ((turn == 0) == subject_first) {
-			b->block = &subject;
-			status = subject_block(b, warm, BLOCK_NS, count);
-			rest(ASLEEP_NS);
-		} else {
-			b->block = &baseline;
-			if (adv_pingpong_block(b->pingpong, warm, row->payload, BLOCK_NS, count,
-					       warm ? WARM_GAP_NS : 0, keep, b) < 0) {
-				snprintf(b->reason, b->reason_size,
-					 "the baseline's child process died");
-				status = ADV_SYSTEM;
-			}
-		}
-	}
-	if (status != ADV_OK || subject.count == 0 || baseline.count == 0)
-		return status;
-	double base = (double)adv_histogram_quantile(&baseline, 0.5);
-	if (row->nr_ratios < LATENCY_BLOCKS_MAX)
-		row->ratios[row->nr_ratios++] =
-			(double)adv_histogram_quantile(&subject, 0.5) / base;
-	if (row->baseline_low == 0 || base < row->baseline_low)
-		row->baseline_low = base;
-	if (base > row->baseline_high)
-		row->baseline_high = base;
-	adv_histogram_merge(&row->subject, &subject);
-	adv_histogram_merge(&row->baseline, &baseline);
-	return ADV_OK;
 }
 
 /* ---- many in flight ---- */
@@ -205,15 +178,19 @@ static enum adv_status submit(struct bench *b)
 	return adv_submit(b->lease, &request, NULL);
 }
 
-static enum adv_status flood(struct bench *b, uint64_t count)
+/* Until `count` calls are submitted or the time is over, and all of them are done. */
+static enum adv_status flood(struct bench *b, uint64_t duration_ns, uint64_t count)
 {
 	struct adv_completion done[64];
 	uint64_t submitted = 0, completed = 0;
+	enum adv_status status = warm_up(b, false);
+	if (status != ADV_OK)
+		return status;
 	uint32_t limit = b->row->inflight;
 	uint64_t start = adv_ticks_now(&b->ticks);
 	while (completed < count) {
 		while (submitted < count && submitted - completed < limit) {
-			enum adv_status status = submit(b);
+			status = submit(b);
 			if (status == ADV_BUSY)
 				break;
 			if (status != ADV_OK)
@@ -228,15 +205,79 @@ static enum adv_status flood(struct bench *b, uint64_t count)
 					 adv_status_text(done[i].status));
 				return (enum adv_status)done[i].status;
 			}
-			adv_histogram_add(&b->row->subject,
+			adv_histogram_add(b->block,
 					  adv_ticks_ns(&b->ticks, now - done[i].user_data));
 		}
 		completed += n;
+		if (n > 0 && adv_ticks_ns(&b->ticks, now - start) >= duration_ns)
+			count = submitted;
 		if (n == 0)
 			adv_pause();
 	}
 	b->row->subject_ns += adv_ticks_ns(&b->ticks, adv_ticks_now(&b->ticks) - start);
 	return ADV_OK;
+}
+
+/* ---- baseline and subject ---- */
+
+static enum adv_status baseline_block(struct bench *b, bool warm, uint64_t count)
+{
+	const struct latency_baseline_block block = {.warm = warm,
+						     .payload = b->row->payload,
+						     .inflight = b->row->inflight,
+						     .duration_ns = BLOCK_NS,
+						     .count = count,
+						     .gap_ns = warm ? WARM_GAP_NS : 0,
+						     .sample = keep,
+						     .user = b};
+	uint64_t spent_ns = 0;
+	enum adv_status status =
+		latency_baseline_run(b->baseline, &block, &spent_ns, b->reason, b->reason_size);
+	b->row->baseline_ns += spent_ns;
+	return status;
+}
+
+static void compare(struct latency_row *row, const struct adv_histogram *subject,
+		    uint64_t subject_ns, const struct adv_histogram *baseline, uint64_t baseline_ns)
+{
+	double base = (double)adv_histogram_quantile(baseline, 0.5);
+	if (row->nr_ratios < LATENCY_BLOCKS_MAX && subject_ns > 0 && baseline_ns > 0) {
+		row->ratios[row->nr_ratios] = (double)adv_histogram_quantile(subject, 0.5) / base;
+		row->rates[row->nr_ratios++] = (double)subject->count / (double)subject_ns /
+					       ((double)baseline->count / (double)baseline_ns);
+	}
+	if (row->baseline_low == 0 || base < row->baseline_low)
+		row->baseline_low = base;
+	if (base > row->baseline_high)
+		row->baseline_high = base;
+	adv_histogram_merge(&row->subject, subject);
+	adv_histogram_merge(&row->baseline, baseline);
+}
+
+/* A pair of blocks; which comes first alternates, so that a drift of the machine favours neither. */
+static enum adv_status pair(struct bench *b, bool warm, uint64_t count, bool subject_first)
+{
+	static struct adv_histogram subject, baseline;
+	struct latency_row *row = b->row;
+	uint64_t subject_ns = row->subject_ns, baseline_ns = row->baseline_ns;
+	enum adv_status status = ADV_OK;
+	adv_histogram_reset(&subject);
+	adv_histogram_reset(&baseline);
+	for (int turn = 0; turn < 2 && status == ADV_OK; turn++) {
+		if ((turn == 0) != subject_first) {
+			b->block = &baseline;
+			status = baseline_block(b, warm, count);
+			continue;
+		}
+		b->block = &subject;
+		status = row->inflight > 1 ? flood(b, BLOCK_NS, count)
+					   : subject_block(b, warm, BLOCK_NS, count);
+		rest(ASLEEP_NS);
+	}
+	if (status == ADV_OK && subject.count > 0 && baseline.count > 0)
+		compare(row, &subject, row->subject_ns - subject_ns, &baseline,
+			row->baseline_ns - baseline_ns);
+	return status;
 }
 
 /* ---- setting up ---- */
@@ -284,6 +325,7 @@ static enum adv_status open_lease(struct bench *b, struct adv_node *node,
 	if (status != ADV_OK)
 		return failed(b, status);
 	b->row->shared_cores = info.shared_cores != 0;
+	b->row->over_verbs = latency_over_verbs(b->lease);
 	return ADV_OK;
 }
 
@@ -297,39 +339,29 @@ static enum adv_status buffers(struct bench *b)
 	return ADV_NO_MEMORY;
 }
 
-static enum adv_status start_baseline(struct bench *b)
-{
-	int cpu = adv_lease_cpu(b->lease, 0);
-	int rc = adv_pingpong_start(cpu, b->row->payload > 4096 ? b->row->payload : 4096,
-				    &b->pingpong);
-	if (rc == 0)
-		return ADV_OK;
-	snprintf(b->reason, b->reason_size, "the baseline cannot run on CPU %d: %s", cpu,
-		 strerror(-rc));
-	return ADV_SYSTEM;
-}
-
 /* Hot and warm, one call at a time or many. */
 static enum adv_status measure_calls(struct bench *b, struct adv_node *node,
 				     const struct latency_plan *plan)
 {
 	bool warm = b->row->mode == LATENCY_WARM;
-	uint64_t count = plan->count != 0 ? plan->count : warm ? WARM_COUNT : HOT_COUNT;
 	enum adv_status status = open_lease(b, node, plan, plan->module, plan->function);
 	if (status != ADV_OK)
 		return status;
+	uint64_t count = plan->count != 0     ? plan->count
+			 : warm		      ? WARM_COUNT
+			 : b->row->over_verbs ? VERBS_COUNT
+					      : HOT_COUNT;
 	pin_away(adv_lease_cpu(b->lease, 0));
 	for (int i = 0; i < WARM_UP && status == ADV_OK; i++)
 		status = call(b);
 	if (status != ADV_OK)
 		return status;
-	if (b->row->inflight > 1)
-		return flood(b, count);
-	if (!plan->baseline) {
-		b->block = &b->row->subject;
-		return subject_block(b, warm, UINT64_MAX, count);
-	}
-	status = start_baseline(b);
+	b->block = &b->row->subject;
+	bool many = b->row->inflight > 1;
+	if (!plan->baseline || (many && !b->row->over_verbs))
+		return many ? flood(b, UINT64_MAX, count)
+			    : subject_block(b, warm, UINT64_MAX, count);
+	status = latency_baseline_start(b->lease, b->row, &b->baseline, b->reason, b->reason_size);
 	uint64_t each = count / NR_BLOCKS > 0 ? count / NR_BLOCKS : 1;
 	for (unsigned i = 0;
 	     b->row->subject.count < count && i < LATENCY_BLOCKS_MAX && status == ADV_OK; i++)
@@ -398,7 +430,7 @@ enum adv_status latency_measure(struct adv_node *node, const struct latency_plan
 	if (status == ADV_OK)
 		status = row->mode == LATENCY_COLD ? measure_cold(&b, node, plan)
 						   : measure_calls(&b, node, plan);
-	adv_pingpong_stop(b.pingpong);
+	latency_baseline_stop(b.baseline);
 	adv_lease_close(b.lease);
 	free(b.in);
 	free(b.out);

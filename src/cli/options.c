@@ -95,12 +95,13 @@ static int usage(const struct cli_command *c, const char *what)
 int cli_parse(int argc, char **argv, const struct cli_command *c, const struct cli_option *options,
 	      struct cli_common *common, int min, int max)
 {
-	const struct cli_option shared[] = {
+	const struct cli_option both[] = {
 		{"host", "unix:PATH", CLI_TEXT, &common->host,
 		 "the node's socket; default $ADVERB_HOST, then the usual places"},
 		{"json", NULL, CLI_FLAG, &common->json, "print JSON"},
 		{0},
 	};
+	const struct cli_option *shared = c->local ? both + 1 : both;
 	const struct cli_option *all[OPTIONS_MAX];
 	struct option longs[OPTIONS_MAX + 2] = {{0}};
 	int n = 0;

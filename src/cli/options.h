@@ -35,6 +35,7 @@ struct cli_command {
 	const char *summary;   /* one line for the overview */
 	const char *details;   /* below the options; or NULL */
 	int (*run)(int argc, char **argv, const struct cli_command *self);
+	bool local; /* asks no node: takes no --host */
 };
 
 /*

@@ -16,30 +16,36 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-double latency_ratio(const struct latency_row *row, double fraction)
+double latency_ratio(const struct latency_row *row, const double *of, double fraction)
 {
 	double sorted[LATENCY_BLOCKS_MAX];
 	if (row->nr_ratios == 0)
 		return 0;
-	memcpy(sorted, row->ratios, row->nr_ratios * sizeof(sorted[0]));
+	memcpy(sorted, of, row->nr_ratios * sizeof(sorted[0]));
 	qsort(sorted, row->nr_ratios, sizeof(sorted[0]), by_value);
 	unsigned at = (unsigned)(fraction * row->nr_ratios);
 	return sorted[at < row->nr_ratios ? at : row->nr_ratios - 1];
 }
 
-static double calls_per_s(const struct latency_row *row)
+static double per_s(uint64_t count, uint64_t ns)
 {
-	return row->subject_ns > 0 ? (double)row->subject.count * 1e9 / (double)row->subject_ns : 0;
+	return ns > 0 ? (double)count * 1e9 / (double)ns : 0;
 }
 
 static json_t *histogram_json(const struct adv_histogram *h)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "min",
-			 (json_int_t)(h->count ? h->min : 0), "p50",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "min",
+			 (json_int_t)(h->count ? h->min : 0), "p10",
+			 (json_int_t)adv_histogram_quantile(h, 0.1), "p50",
 			 (json_int_t)adv_histogram_quantile(h, 0.5), "p90",
 			 (json_int_t)adv_histogram_quantile(h, 0.9), "p99",
 			 (json_int_t)adv_histogram_quantile(h, 0.99), "p999",
 			 (json_int_t)adv_histogram_quantile(h, 0.999), "max", (json_int_t)h->max);
+}
+
+static json_t *range_json(const struct latency_row *row, const double *of)
+{
+	return json_pack("[f, f]", latency_ratio(row, of, 0.1), latency_ratio(row, of, 0.9));
 }
 
 /* The machine's speed changed too much under the measurement for a single figure to mean much. */
@@ -51,11 +57,12 @@ static bool noisy(const struct latency_row *row)
 json_t *latency_row_json(const struct latency_row *row)
 {
 	json_t *o =
-		json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:f, s:b}", "mode", mode_names[row->mode],
-			  "payload", (json_int_t)row->payload, "inflight",
+		json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:f, s:b, s:s}", "mode",
+			  mode_names[row->mode], "payload", (json_int_t)row->payload, "inflight",
 			  (json_int_t)row->inflight, "workers", (json_int_t)row->workers, "count",
 			  (json_int_t)row->subject.count, "ns", histogram_json(&row->subject),
-			  "calls_per_s", calls_per_s(row), "shared_cores", (int)row->shared_cores);
+			  "calls_per_s", per_s(row->subject.count, row->subject_ns), "shared_cores",
+			  (int)row->shared_cores, "fabric", row->over_verbs ? "verbs" : "shm");
 	if (row->pool != NULL)
 		json_object_set_new(o, "pool", json_string(row->pool));
 	if (row->nr_ratios == 0)
@@ -63,12 +70,18 @@ json_t *latency_row_json(const struct latency_row *row)
 	json_int_t over = (json_int_t)adv_histogram_quantile(&row->subject, 0.5) -
 			  (json_int_t)adv_histogram_quantile(&row->baseline, 0.5);
 	json_object_set_new(o, "baseline_ns", histogram_json(&row->baseline));
-	json_object_set_new(o, "ratio_p50", json_real(latency_ratio(row, 0.5)));
-	json_object_set_new(o, "ratio_p50_range",
-			    json_pack("[f, f]", latency_ratio(row, 0.1), latency_ratio(row, 0.9)));
+	json_object_set_new(o, "ratio_p50", json_real(latency_ratio(row, row->ratios, 0.5)));
+	json_object_set_new(o, "ratio_p50_range", range_json(row, row->ratios));
 	json_object_set_new(o, "overhead_p50_ns", json_integer(over));
 	json_object_set_new(o, "blocks", json_integer(row->nr_ratios));
 	json_object_set_new(o, "noisy", json_boolean(noisy(row)));
+	if (row->inflight > 1) {
+		json_object_set_new(o, "baseline_per_s",
+				    json_real(per_s(row->baseline.count, row->baseline_ns)));
+		json_object_set_new(o, "ratio_per_s",
+				    json_real(latency_ratio(row, row->rates, 0.5)));
+		json_object_set_new(o, "ratio_per_s_range", range_json(row, row->rates));
+	}
 	return o;
 }
 
@@ -145,9 +158,12 @@ static void print_baseline(const struct latency_row *row)
 	uint64_t s = adv_histogram_quantile(&row->subject, 0.5);
 	if (row->nr_ratios == 0)
 		return;
-	printf(" %9s %6.2fx %6.2fx - %5.2fx %s%8s%s", time_text(b, base), latency_ratio(row, 0.5),
-	       latency_ratio(row, 0.1), latency_ratio(row, 0.9), s < b ? "-" : " ",
+	printf(" %9s %6.2fx %6.2fx - %5.2fx %s%8s%s", time_text(b, base),
+	       latency_ratio(row, row->ratios, 0.5), latency_ratio(row, row->ratios, 0.1),
+	       latency_ratio(row, row->ratios, 0.9), s < b ? "-" : " ",
 	       time_text(s < b ? b - s : s - b, over), noisy(row) ? "  (noisy)" : "");
+	if (row->inflight > 1)
+		printf("  (%.2fx the calls/s)", latency_ratio(row, row->rates, 0.5));
 }
 
 void latency_print_row(const struct latency_row *row, bool baseline)
@@ -164,7 +180,7 @@ void latency_print_row(const struct latency_row *row, bool baseline)
 	       time_text(adv_histogram_quantile(h, 0.9), t[2]),
 	       time_text(adv_histogram_quantile(h, 0.99), t[3]),
 	       time_text(adv_histogram_quantile(h, 0.999), t[4]), time_text(h->max, t[5]),
-	       calls_per_s(row));
+	       per_s(row->subject.count, row->subject_ns));
 	if (baseline)
 		print_baseline(row);
 	puts(row->shared_cores ? "  (shared core)" : "");

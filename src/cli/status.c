@@ -63,6 +63,18 @@ static void print_usage(const json_t *usage)
 					   sizeof(polled)));
 }
 
+static void print_verbs(const json_t *v)
+{
+	if (v == NULL)
+		return;
+	printf("verbs      %s%s, listening on %s (GID %s); placement %s (%s)\n",
+	       cli_text(v, "device"), json_is_true(json_object_get(v, "gone")) ? " (gone)" : "",
+	       cli_text(v, "address"), cli_text(v, "gid"), cli_text(v, "placement"),
+	       cli_text(v, "placement_why"));
+	printf("           %lld queue pairs now; %lld accepted, %lld refused\n",
+	       cli_number(v, "links"), cli_number(v, "accepted"), cli_number(v, "refused"));
+}
+
 static void print_status(const json_t *s)
 {
 	const json_t *node = json_object_get(s, "node"), *sandbox = json_object_get(s, "sandbox");
@@ -99,6 +111,7 @@ static void print_status(const json_t *s)
 	       cli_number(leases, "refused"), cli_number(leases, "released"),
 	       cli_number(leases, "expired"), cli_number(leases, "revoked"));
 	printf("modules    %lld\n", cli_number(s, "modules"));
+	print_verbs(json_object_get(s, "verbs"));
 	print_usage(json_object_get(s, "usage"));
 }
 

@@ -58,7 +58,9 @@ static enum adv_status map_file(struct adv_lease *l, int fd, enum adv_lane_file 
 	int protection = file == ADV_LANE_CPL ? PROT_READ : PROT_READ | PROT_WRITE;
 	/* The rings' pages are used at once. The slots' are not, and are many: the keeper sees to them. */
 	int flags = MAP_SHARED | (file != ADV_LANE_SLOTS ? MAP_POPULATE : 0);
-	void *map = mmap(NULL, size, protection, flags, fd, 0);
+	/* Where another lease takes the place of one that was lost, so do its lanes: the user may hold slots. */
+	void *before = l->maps[file];
+	void *map = mmap(before, size, protection, flags | (before != NULL ? MAP_FIXED : 0), fd, 0);
 	if (map == MAP_FAILED)
 		return adv_client_fail(errno == ENOMEM ? ADV_NO_MEMORY : ADV_PROTOCOL,
 				       "mapping %llu bytes of lane memory %s: %s",
@@ -82,7 +84,10 @@ enum adv_status adv_lease_map(struct adv_lease *l, struct adv_client_answer *a)
 	if (flags < 0 || !(flags & O_NONBLOCK) || (flags & O_ACCMODE) != O_RDWR)
 		return adv_client_fail(ADV_PROTOCOL,
 				       "the node's fourth descriptor is not a lease's eventfd");
+	adv_fd_close(&l->event_fd);
 	l->event_fd = adv_fd_steal(&a->fds[ADV_LANE_FILES]);
+	if (l->resume != NULL)
+		return adv_resume_listen(l, l->event_fd);
 	l->wait_fd = l->event_fd;
 	return ADV_OK;
 }

@@ -39,6 +39,8 @@ static struct adv_heap *make_heap(struct adv_node *node)
 			return NULL;
 		registrar = (struct adv_heap_registrar){remember, forget, node->verbs};
 	}
+#else
+	(void)node;
 #endif
 	struct adv_heap *heap = adv_heap_create(&registrar);
 	if (heap == NULL)

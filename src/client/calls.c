@@ -210,12 +210,12 @@ enum adv_status adv_client_refused(struct adv_lease *l, enum adv_status status)
 
 static enum adv_status keeper_state(const struct adv_lease *l)
 {
+	uint32_t state = atomic_load_explicit(&l->keeper.state, memory_order_acquire);
 #if ADV_HAVE_VERBS
-	if (l->verbs != NULL && adv_link_broken(&l->verbs->link->link) &&
-	    atomic_load_explicit(&l->keeper.state, memory_order_acquire) == ADV_OK)
+	if (state == ADV_OK && l->verbs != NULL && adv_link_broken(&l->verbs->link->link))
 		return ADV_LINK_LOST;
 #endif
-	return (enum adv_status)atomic_load_explicit(&l->keeper.state, memory_order_acquire);
+	return (enum adv_status)state;
 }
 
 enum adv_status adv_client_state(const struct adv_lease *l)
@@ -346,22 +346,55 @@ static enum adv_status submit_copied(struct adv_lease *l, const struct adv_reque
 	if (status != ADV_OK)
 		return status;
 	w->nr_free--;
-	struct adv_client_slot *slot = &w->slots[index];
-	slot->in_place = false;
-	slot->out = r->out;
-	slot->out_capacity = r->out_capacity;
+	w->slots[index] = (struct adv_client_slot){.out = r->out,
+						   .in = r->in,
+						   .out_capacity = r->out_capacity,
+						   .in_size = r->in_size,
+						   .function = (uint16_t)r->function};
 	return ADV_OK;
 }
 
-enum adv_status adv_submit(struct adv_lease *l, const struct adv_request *r, uint64_t *call_id)
+static enum adv_status submit(struct adv_lease *l, const struct adv_request *r, uint64_t *call_id)
 {
 	enum adv_status status = keeper_state(l);
 	if (status != ADV_OK)
 		return adv_client_refused(l, status);
-	status = check_request(l, r);
+	return r->slot != NULL ? submit_in_place(l, r, call_id) : submit_copied(l, r, call_id);
+}
+
+enum adv_status adv_submit(struct adv_lease *l, const struct adv_request *r, uint64_t *call_id)
+{
+	enum adv_status status = check_request(l, r);
 	if (status != ADV_OK)
 		return status;
-	return r->slot != NULL ? submit_in_place(l, r, call_id) : submit_copied(l, r, call_id);
+	status = submit(l, r, call_id);
+	if (status == ADV_OK || !adv_resume_possible(l, status))
+		return status;
+	status = adv_resume_if_due(l, status);
+	return status == ADV_OK ? submit(l, r, call_id) : status;
+}
+
+enum adv_status adv_client_submit_again(struct adv_lease *l, uint32_t worker,
+					const struct adv_client_slot *slot, uint64_t call_id,
+					uint64_t user_data, uint64_t deadline_ns, uint64_t now_ns)
+{
+	struct adv_client_worker *w = &l->workers[worker];
+	uint64_t budget_us =
+		deadline_ns == UINT64_MAX ? ADV_NO_TIMEOUT : (deadline_ns - now_ns) / 1000 + 1;
+	if (w->nr_free == 0 || !adv_client_can_carry(l))
+		return ADV_BUSY;
+	uint32_t index = w->free[w->nr_free - 1];
+	const struct adv_client_input input =
+		adv_client_stage(l, w, index, slot->in, slot->in_size);
+	enum adv_status status =
+		adv_caller_submit(&w->caller, index, slot->function, slot->in, slot->in_size,
+				  call_id, user_data, adv_client_budget_us(budget_us), deadline_ns);
+	if (status != ADV_OK)
+		return status;
+	adv_client_carry(l, w, index, &input);
+	w->nr_free--;
+	w->slots[index] = *slot;
+	return ADV_OK;
 }
 
 /* ---- results ---- */
@@ -439,7 +472,8 @@ unsigned adv_client_poll_lanes(struct adv_lease *l, struct adv_completion *compl
 		if (w->caller.nr_outstanding == 0)
 			continue;
 		while (n < max && adv_caller_poll(&w->caller, &r))
-			finish(l, w, &r, &completions[n++]);
+			if (!adv_resume_takes(l, w, &r))
+				finish(l, w, &r, &completions[n++]);
 		if (w->nr_lost > 0)
 			sweep(w);
 	}
@@ -458,7 +492,8 @@ static unsigned fail_all(struct adv_lease *l, struct adv_completion *completions
 		struct adv_client_worker *w = &l->workers[i];
 		while (n < max && w->caller.nr_waited > 0 &&
 		       adv_caller_fail(&w->caller, status, &r))
-			finish(l, w, &r, &completions[n++]);
+			if (!adv_resume_takes(l, w, &r))
+				finish(l, w, &r, &completions[n++]);
 		if (w->nr_lost > 0)
 			sweep(w);
 	}
@@ -494,6 +529,8 @@ unsigned adv_client_poll_overdue(struct adv_lease *l, struct adv_completion *com
 		n = fail_all(l, completions, max, (enum adv_status)lost);
 	if (n < max && now_ns >= l->earliest_ns)
 		n += expire(l, completions + n, max - n, now_ns);
+	if (n < max && adv_resume_pending(l))
+		n += adv_resume_poll(l, completions + n, max - n, now_ns);
 	return n;
 }
 

@@ -17,32 +17,37 @@
 #define CHUNK_UNITS 64 /* registered at a time, at least: 4 MiB */
 #define RANGE_MAX   ((size_t)64 << 30)
 #define RANGE_MIN   ((size_t)64 << 20)
-#define SMALL_MAX   (UNIT / 2)
-#define ALIGNMENT   64
 #define WIPED	    4096
+#define UNITS(n)    ((uint32_t)((n)*UNIT))
 
-/* Four steps to a doubling from 256 on: at most a quarter is wasted. */
-static const uint32_t sizes[] = {64,   128,  192,  256,	 320,	384,   448,   512,   640,   768,
-				 896,  1024, 1280, 1536, 1792,	2048,  2560,  3072,  3584,  4096,
-				 5120, 6144, 7168, 8192, 10240, 12288, 14336, 16384, 21824, 32768};
-#define NR_SIZES (sizeof(sizes) / sizeof(sizes[0]))
+/* Four steps to a doubling from 256 on: a quarter is wasted at most. From half a unit on whole units: half. Above these, runs as needed. */
+static const uint32_t sizes[] = {
+	64,	   128,	      192,	 256,	    320,       384,	  448,	     512,
+	640,	   768,	      896,	 1024,	    1280,      1536,	  1792,	     2048,
+	2560,	   3072,      3584,	 4096,	    5120,      6144,	  7168,	     8192,
+	10240,	   12288,     14336,	 16384,	    21824,     32768,	  UNITS(1),  UNITS(2),
+	UNITS(3),  UNITS(4),  UNITS(5),	 UNITS(6),  UNITS(7),  UNITS(8),  UNITS(10), UNITS(12),
+	UNITS(14), UNITS(16), UNITS(20), UNITS(24), UNITS(28), UNITS(32), UNITS(40), UNITS(48),
+	UNITS(56), UNITS(64)};
+#define NR_SIZES  (sizeof(sizes) / sizeof(sizes[0]))
+#define FIRST_RUN 30 /* index of the first that is whole units */
+#define SIZED_MAX UNITS(64)
 
 enum unit_use {
 	UNIT_NONE, /* no chunk reaches here yet */
 	UNIT_FREE,
-	UNIT_SMALL, /* objects of one size */
-	UNIT_LARGE, /* the first of a run */
+	UNIT_SIZED, /* objects of one of the sizes, or the first unit of one */
+	UNIT_LARGE, /* the first of another run */
 	UNIT_MORE,  /* of a run, but not the first */
 };
 
 struct unit {
 	uint32_t lkey;
 	uint32_t chunk; /* its number, from 1 */
-	uint32_t run;	/* UNIT_LARGE: units */
+	uint32_t run;	/* UNIT_SIZED, UNIT_LARGE: units */
 	uint8_t use;
-	uint8_t size;	   /* UNIT_SMALL: index into sizes */
-	uint16_t nr_taken; /* UNIT_SMALL */
-	uint64_t *taken;   /* UNIT_SMALL: a bit for each object */
+	uint8_t size;	 /* UNIT_SIZED: index into sizes */
+	uint64_t *taken; /* UNIT_SIZED: a bit for each object */
 };
 
 /* Objects of one size that are free: a stack of their numbers, unit and place. */
@@ -72,7 +77,7 @@ struct adv_heap {
 	const uint8_t *wiped; /* a byte that is 1, and 0 in a forked child */
 	struct chunk *chunks;
 	uint32_t nr_chunks;
-	pthread_mutex_t lock; /* units that are not small, chunks */
+	pthread_mutex_t lock; /* units, chunks */
 	struct shelf shelves[NR_SIZES];
 };
 
@@ -213,7 +218,7 @@ static size_t find_run(const struct adv_heap *h, size_t run)
 			found = 1;
 		if (found == run)
 			return i + 1 - run;
-		if (u->use == UNIT_LARGE)
+		if (u->use == UNIT_LARGE || u->use == UNIT_SIZED)
 			i += u->run - 1;
 	}
 	return SIZE_MAX;
@@ -234,7 +239,7 @@ static size_t take_run(struct adv_heap *h, size_t run, enum unit_use use)
 	return first;
 }
 
-/* ---- small objects: with the shelf's lock ---- */
+/* ---- objects of a size: with the shelf's lock ---- */
 
 static bool make_room(struct shelf *s, size_t more)
 {
@@ -245,10 +250,10 @@ static bool make_room(struct shelf *s, size_t more)
 	return true;
 }
 
-/* Puts the objects of one more unit on the shelf. */
+/* Puts the objects of one more unit on the shelf, or one more of several units. */
 static bool stock(struct adv_heap *h, struct shelf *s, size_t index)
 {
-	uint32_t nr = (uint32_t)(UNIT / sizes[index]);
+	uint32_t nr = index < FIRST_RUN ? (uint32_t)(UNIT / sizes[index]) : 1;
 	uint64_t *taken = calloc((nr + 63) / 64, sizeof(*taken));
 	size_t unit = SIZE_MAX;
 	if (taken == NULL || !make_room(s, nr)) {
@@ -256,7 +261,7 @@ static bool stock(struct adv_heap *h, struct shelf *s, size_t index)
 		return out_of_memory(sizes[index]);
 	}
 	pthread_mutex_lock(&h->lock);
-	unit = take_run(h, 1, UNIT_SMALL);
+	unit = take_run(h, index < FIRST_RUN ? 1 : sizes[index] / UNIT, UNIT_SIZED);
 	pthread_mutex_unlock(&h->lock);
 	if (unit == SIZE_MAX) {
 		free(taken);
@@ -275,17 +280,19 @@ static bool stock(struct adv_heap *h, struct shelf *s, size_t index)
 static size_t size_index(size_t size)
 {
 	size_t i = 0;
-	if (size > 256) {
+	if (size > sizes[FIRST_RUN - 1]) {
+		i = FIRST_RUN;
+	} else if (size > 256) {
 		unsigned log =
 			63 - (unsigned)__builtin_clzll(size - 1); /* 2^log < size <= 2^(log+1) */
 		i = (log - 8) * 4 + 3;
 	}
-	while (i < NR_SIZES - 1 && sizes[i] < size)
+	while (sizes[i] < size)
 		i++;
 	return i;
 }
 
-static void *alloc_small(struct adv_heap *h, size_t size)
+static void *alloc_sized(struct adv_heap *h, size_t size)
 {
 	size_t index = size_index(size);
 	struct shelf *s = &h->shelves[index];
@@ -301,7 +308,7 @@ static void *alloc_small(struct adv_heap *h, size_t size)
 	return at;
 }
 
-static bool free_small(struct adv_heap *h, size_t unit, size_t offset)
+static bool free_sized(struct adv_heap *h, size_t unit, size_t offset)
 {
 	struct unit *u = &h->units[unit];
 	struct shelf *s = &h->shelves[u->size];
@@ -319,7 +326,7 @@ static bool free_small(struct adv_heap *h, size_t unit, size_t offset)
 	return taken;
 }
 
-/* ---- large ones ---- */
+/* ---- larger ones ---- */
 
 static void *alloc_large(struct adv_heap *h, size_t size)
 {
@@ -351,7 +358,7 @@ void *adv_heap_alloc(struct adv_heap *h, size_t size)
 		out_of_memory(size);
 		return NULL;
 	}
-	return size <= SMALL_MAX ? alloc_small(h, size) : alloc_large(h, size);
+	return size <= SIZED_MAX ? alloc_sized(h, size) : alloc_large(h, size);
 }
 
 bool adv_heap_free(struct adv_heap *h, void *at)
@@ -362,7 +369,7 @@ bool adv_heap_free(struct adv_heap *h, void *at)
 	size_t unit = offset / UNIT;
 	if (unit >= atomic_load_explicit(&h->nr_units, memory_order_acquire))
 		return false;
-	return h->units[unit].use == UNIT_SMALL ? free_small(h, unit, offset % UNIT)
+	return h->units[unit].use == UNIT_SIZED ? free_sized(h, unit, offset % UNIT)
 						: free_large(h, unit, offset % UNIT);
 }
 

@@ -11,6 +11,7 @@
  *	keeper.c      the lease's thread: renewal, revocation, the node's end
  *	calls.c       submit and poll
  *	wait.c        wait, arm, invoke
+ *	resume.c      another lease in the place of one that was lost
  *	heap.c        memory that a device may read: adv_buffer_alloc()
  *	buffers.c     a node's heap
  *	verbs*.c      lanes over RDMA: see verbs.h
@@ -258,6 +259,9 @@ void adv_keeper_stop(struct adv_keeper *k);
 /* In a forked child: the thread stayed behind; gives back the descriptors and says nothing to the node. */
 void adv_keeper_forget(struct adv_keeper *k);
 
+/* Nothing keeps the lease: it is lost. */
+void adv_keeper_lost(struct adv_keeper *k, enum adv_status status);
+
 /* Wants the eventfd written at `alarm_ns` (CLOCK_MONOTONIC); UINT64_MAX: not. At most one system call. */
 void adv_keeper_alarm(struct adv_keeper *k, uint64_t alarm_ns);
 
@@ -266,7 +270,10 @@ void adv_keeper_alarm(struct adv_keeper *k, uint64_t alarm_ns);
 /* What the library keeps for each slot, beside struct adv_caller_call. */
 struct adv_client_slot {
 	void *out; /* where a call without a slot of its own wants its output */
+	const void *in;
 	uint32_t out_capacity;
+	uint32_t in_size;
+	uint16_t function;
 	bool held;     /* the user's, by adv_slot_get() */
 	bool in_place; /* the call was submitted with the slot: its output stays there */
 };
@@ -303,6 +310,7 @@ struct adv_lease {
 	struct adv_geometry geometry;
 	struct adv_keeper keeper;
 	/* set once */
+	struct adv_resume *resume;     /* see resume.c; NULL: a lost lease is lost */
 	struct adv_verbs_lease *verbs; /* its lanes are mirrors: see verbs.h; NULL: shared memory */
 	int event_fd;
 	int wait_fd; /* to sleep on: event_fd, or what is readable with it */
@@ -321,12 +329,56 @@ struct adv_lease {
 	char module[2 * ADV_NAME_MAX];
 };
 
-/* Makes the workers' books once geometry and mappings are there. ADV_NO_MEMORY */
+/*
+ * Makes the workers' books once geometry and mappings are there, or begins them anew: then slots that the user holds stay theirs.
+ * ADV_NO_MEMORY
+ */
 enum adv_status adv_lease_books_init(struct adv_lease *lease);
+
+/*
+ * Ends what is left of the lease and takes another in its place, with lanes at the same addresses; no call is waited for. On failure it
+ * stays lost. ADV_BAD_MODULE: the module is another one by now.
+ */
+enum adv_status adv_lease_again(struct adv_lease *lease, const struct adv_lease_options *options,
+				uint64_t deadline_ns);
+
+/* ---- resume.c ---- */
+
+/* For a lease that is being opened; makes lease->wait_fd. */
+enum adv_status adv_resume_init(struct adv_lease *lease, const struct adv_lease_options *options);
+void adv_resume_fini(struct adv_lease *lease);
+
+/* lease->wait_fd is readable when `fd` is, until that is closed. */
+enum adv_status adv_resume_listen(struct adv_lease *lease, int fd);
+
+/* May another lease follow one that ended in this way? */
+bool adv_resume_possible(const struct adv_lease *lease, enum adv_status lost);
+
+/* True: the call that ended so is not reported, it will be run again. */
+bool adv_resume_takes(struct adv_lease *lease, const struct adv_client_worker *worker,
+		      const struct adv_result *result);
+
+/* Are there such calls? */
+bool adv_resume_pending(const struct adv_lease *lease);
+
+/* Leases again: tries until `until_ns` (CLOCK_MONOTONIC), or once and only if a try is due. ADV_OK, or why not, with the text. Blocks. */
+enum adv_status adv_resume(struct adv_lease *lease, enum adv_status lost, uint64_t until_ns);
+enum adv_status adv_resume_if_due(struct adv_lease *lease, enum adv_status lost);
+
+/* Ends calls that wait to be run again and are overdue; tries when it is due. For a lease that has `resume`. */
+unsigned adv_resume_poll(struct adv_lease *lease, struct adv_completion *completions, unsigned max,
+			 uint64_t now_ns);
+
+/* When the next try is due, for a sleep; UINT64_MAX: nothing waits for one. The timer makes lease->wait_fd readable then. */
+uint64_t adv_resume_due_ns(const struct adv_lease *lease);
+void adv_resume_set_timer(struct adv_lease *lease);
 
 /* ---- attach.c ---- */
 
-/* Checks the descriptors of an answer against the lease's geometry and maps them. They stay the answer's, but for the eventfd. */
+/*
+ * Checks the descriptors of an answer against the lease's geometry and maps them, in the place of what is mapped. They stay the answer's,
+ * but for the eventfd.
+ */
 enum adv_status adv_lease_map(struct adv_lease *lease, struct adv_client_answer *a);
 void adv_lease_unmap(struct adv_lease *lease);
 
@@ -394,6 +446,11 @@ void adv_client_carry_cancel(struct adv_lease *lease, const struct adv_client_wo
 			     uint32_t slot);
 void adv_client_hand_over(struct adv_lease *lease);
 uint32_t adv_client_lost(struct adv_lease *lease);
+
+/* Submits a call of a lost lease on the one in its place. */
+enum adv_status adv_client_submit_again(struct adv_lease *lease, uint32_t worker,
+					const struct adv_client_slot *slot, uint64_t call_id,
+					uint64_t user_data, uint64_t deadline_ns, uint64_t now_ns);
 
 /* Why nothing may be submitted, as far as the lease as a whole goes; ADV_OK. */
 enum adv_status adv_client_state(const struct adv_lease *lease);

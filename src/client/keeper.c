@@ -383,6 +383,12 @@ void adv_keeper_stop(struct adv_keeper *k)
 	adv_keeper_forget(k);
 }
 
+void adv_keeper_lost(struct adv_keeper *k, enum adv_status status)
+{
+	atomic_store_explicit(&k->state, (uint32_t)status, memory_order_release);
+	atomic_store_explicit(&k->lost, (uint32_t)status, memory_order_release);
+}
+
 void adv_keeper_forget(struct adv_keeper *k)
 {
 	adv_fd_close(&k->connection);

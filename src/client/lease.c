@@ -46,10 +46,14 @@ static enum adv_status options_read(const struct adv_lease_options *from,
 			ADV_INVALID,
 			"lease options: size is not set; call adv_lease_options_init() first");
 	memcpy(o, from, sizeof(*o));
-	if ((o->flags & ~ADV_LEASE_NO_RENEW) != 0)
+	if ((o->flags & ~(ADV_LEASE_NO_RENEW | ADV_LEASE_RESUME | ADV_LEASE_IDEMPOTENT)) != 0)
 		return adv_client_fail(ADV_VERSION,
 				       "lease options: flags 0x%x are not known to this library",
 				       o->flags);
+	if ((o->flags & ADV_LEASE_IDEMPOTENT) && !(o->flags & ADV_LEASE_RESUME))
+		return adv_client_fail_text(ADV_INVALID,
+					    "lease options: ADV_LEASE_IDEMPOTENT says what "
+					    "ADV_LEASE_RESUME may do: set both");
 	if (o->memory_bytes > INT64_MAX || o->ttl_ms > ADV_LEASE_TTL_MS_MAX ||
 	    (o->hot_us > INT64_MAX && o->hot_us != ADV_HOT_ALWAYS && o->hot_us != ADV_HOT_DEFAULT))
 		return adv_client_fail_text(
@@ -117,6 +121,9 @@ static bool read_functions(struct adv_lease *l, const json_t *lease)
 {
 	const json_t *list = json_object_get(lease, "functions");
 	size_t n = json_array_size(list);
+	if (l->functions != NULL)
+		return n ==
+		       l->nr_functions; /* of a lease in the place of another: the same module's */
 	if (n < 1 || n > ADV_FUNCTIONS_MAX)
 		return false;
 	l->functions = calloc(n, sizeof(*l->functions));
@@ -139,7 +146,9 @@ static bool read_cpus(struct adv_lease *l, const json_t *lease)
 {
 	const json_t *list = json_object_get(lease, "cpus");
 	uint32_t n = l->geometry.nr_lanes;
-	l->cpus = calloc(n, sizeof(*l->cpus));
+	if (l->cpus == NULL)
+		l->cpus = calloc(n, sizeof(*l->cpus));
+	CPU_ZERO(&l->worker_cpus);
 	if (l->cpus == NULL || (list != NULL && json_array_size(list) != n))
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
@@ -155,11 +164,21 @@ static bool read_cpus(struct adv_lease *l, const json_t *lease)
 static bool read_geometry(struct adv_lease *l, const json_t *lease)
 {
 	uint64_t workers, slots, in, out;
-	return adv_client_json_u64(lease, "workers", ADV_LANES_MAX, &workers) &&
-	       adv_client_json_u64(lease, "slots", ADV_SLOTS_MAX, &slots) &&
-	       adv_client_json_u64(lease, "in_capacity", ADV_CAPACITY_MAX, &in) &&
-	       adv_client_json_u64(lease, "out_capacity", ADV_CAPACITY_MAX, &out) &&
-	       adv_geometry_init(&l->geometry, (uint32_t)workers, (uint32_t)slots, in, out) == 0;
+	struct adv_geometry g;
+	if (!adv_client_json_u64(lease, "workers", ADV_LANES_MAX, &workers) ||
+	    !adv_client_json_u64(lease, "slots", ADV_SLOTS_MAX, &slots) ||
+	    !adv_client_json_u64(lease, "in_capacity", ADV_CAPACITY_MAX, &in) ||
+	    !adv_client_json_u64(lease, "out_capacity", ADV_CAPACITY_MAX, &out) ||
+	    adv_geometry_init(&g, (uint32_t)workers, (uint32_t)slots, in, out) < 0)
+		return false;
+	/* One in the place of another has its shape: its lanes come to lie where the other's were. */
+	if (l->functions != NULL &&
+	    (g.nr_lanes != l->geometry.nr_lanes || g.nr_slots != l->geometry.nr_slots ||
+	     g.in_capacity != l->geometry.in_capacity ||
+	     g.out_capacity != l->geometry.out_capacity))
+		return false;
+	l->geometry = g;
+	return true;
 }
 
 /* Both sides derive the layout from the same four numbers: another size is another layout. */
@@ -177,6 +196,24 @@ static bool same_sizes(const struct adv_lease *l, const json_t *lease)
 	return true;
 }
 
+/* A lease that takes the place of another must be of the same module's same bytes. */
+static enum adv_status read_digest(struct adv_lease *l, const struct opening *o,
+				   const json_t *lease)
+{
+	char digest[sizeof(l->digest)];
+	if (!adv_client_json_text(lease, "digest", digest, sizeof(digest)))
+		return adv_client_fail(ADV_PROTOCOL,
+				       "the node at %s grants a lease without a digest",
+				       o->address->text);
+	if (l->digest[0] != '\0' && strcmp(digest, l->digest) != 0)
+		return adv_client_fail(
+			ADV_BAD_MODULE,
+			"the node at %s has another module \"%s\" by now: open another lease",
+			o->address->text, l->module);
+	memcpy(l->digest, digest, sizeof(digest));
+	return ADV_OK;
+}
+
 static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const json_t *answer)
 {
 	const json_t *lease = json_object_get(answer, "lease");
@@ -188,11 +225,13 @@ static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const 
 				       "the node at %s grants a lease without id and token",
 				       o->address->text);
 	o->granted = true;
+	enum adv_status status = read_digest(l, o, lease);
+	if (status != ADV_OK)
+		return status;
 	if (!adv_client_node_run_read(json_object_get(answer, "node"), &o->run) ||
 	    !adv_client_json_u64(lease, "ttl_ms", ADV_LEASE_TTL_MS_MAX, &o->ttl_ms) ||
-	    o->ttl_ms < ADV_LEASE_TTL_MS_MIN ||
-	    !adv_client_json_text(lease, "digest", l->digest, sizeof(l->digest)) ||
-	    !read_geometry(l, lease) || !read_functions(l, lease) || !read_cpus(l, lease))
+	    o->ttl_ms < ADV_LEASE_TTL_MS_MIN || !read_geometry(l, lease) ||
+	    !read_functions(l, lease) || !read_cpus(l, lease))
 		return adv_client_fail(ADV_PROTOCOL,
 				       "the node at %s grants a lease that makes no sense",
 				       o->address->text);
@@ -389,6 +428,7 @@ static void lease_free(struct adv_lease *l)
 							     memory_order_acquire) == ADV_CLOSED);
 #endif
 	adv_lease_unmap(l);
+	adv_resume_fini(l);
 	for (uint32_t i = 0; l->functions != NULL && i < l->nr_functions; i++)
 		free(l->functions[i]);
 	free(l->functions);
@@ -431,7 +471,7 @@ static void *lines_alloc(size_t size)
 	return p;
 }
 
-enum adv_status adv_lease_books_init(struct adv_lease *l)
+static enum adv_status books_alloc(struct adv_lease *l)
 {
 	const struct adv_geometry *g = &l->geometry;
 	size_t n = (size_t)g->nr_lanes * g->nr_slots;
@@ -442,6 +482,26 @@ enum adv_status adv_lease_books_init(struct adv_lease *l)
 	if (l->workers == NULL || l->calls == NULL || l->slots == NULL || l->stacks == NULL)
 		return adv_client_fail(ADV_NO_MEMORY, "no memory for %zu slots", n);
 	l->nr_workers = g->nr_lanes;
+	return ADV_OK;
+}
+
+/* What is not known after the lane that it was counted on. */
+static void keep_counts(struct adv_lease *l)
+{
+	for (uint32_t i = 0; i < l->nr_workers; i++) {
+		l->stats.wakes += l->workers[i].caller.wakes;
+		l->stats.deaths += l->workers[i].caller.deaths;
+		l->workers[i].caller.wakes = l->workers[i].caller.deaths = 0;
+	}
+}
+
+enum adv_status adv_lease_books_init(struct adv_lease *l)
+{
+	const struct adv_geometry *g = &l->geometry;
+	enum adv_status status = l->workers == NULL ? books_alloc(l) : ADV_OK;
+	if (status != ADV_OK)
+		return status;
+	keep_counts(l);
 	for (uint32_t i = 0; i < g->nr_lanes; i++) {
 		struct adv_client_worker *w = &l->workers[i];
 		size_t first = (size_t)i * g->nr_slots;
@@ -451,9 +511,12 @@ enum adv_status adv_lease_books_init(struct adv_lease *l)
 		w->slots = l->slots + first;
 		w->free = l->stacks + 2 * first;
 		w->lost = w->free + g->nr_slots;
+		w->nr_free = w->nr_lost = 0;
 		for (uint32_t slot = g->nr_slots; slot-- > 0;)
-			w->free[w->nr_free++] = (uint16_t)slot; /* the first on top */
+			if (!w->slots[slot].held)
+				w->free[w->nr_free++] = (uint16_t)slot; /* the first on top */
 	}
+	l->earliest_ns = UINT64_MAX;
 	return ADV_OK;
 }
 
@@ -514,7 +577,10 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
 	o.address = &node->address;
 	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
-	status = prepare(l, &o, node);
+	if (o.options.flags & ADV_LEASE_RESUME)
+		status = adv_resume_init(l, &o.options);
+	if (status == ADV_OK)
+		status = prepare(l, &o, node);
 	o.fd = status == ADV_OK ? adv_node_take_spare(node) : -1;
 	if (status == ADV_OK)
 		status = obtain(l, &o, module);
@@ -529,6 +595,41 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 	l->node = adv_node_get(node);
 	*out = l;
 	return ADV_OK;
+}
+
+/* The keeper says that the lease is over, if it still is there, and waits for the node's word. */
+static void end_old(struct adv_lease *l)
+{
+	adv_keeper_stop(&l->keeper);
+	l->stats.renewals += atomic_load_explicit(&l->keeper.renewals, memory_order_relaxed);
+	adv_keeper_init(&l->keeper);
+#if ADV_HAVE_VERBS
+	if (l->verbs != NULL)
+		adv_verbs_lease_reset(l);
+#endif
+}
+
+enum adv_status adv_lease_again(struct adv_lease *l, const struct adv_lease_options *options,
+				uint64_t deadline_ns)
+{
+	struct opening o = {.fd = -1,
+			    .address = &l->node->address,
+			    .deadline_ns = deadline_ns,
+			    .options = *options};
+	uint32_t lost = atomic_load_explicit(&l->keeper.lost, memory_order_relaxed);
+	end_old(l);
+	o.fd = adv_node_take_spare(l->node);
+	enum adv_status status = obtain(l, &o, l->module);
+	adv_fd_close(&o.fd);
+	if (status == ADV_OK)
+		return ADV_OK;
+	if (o.granted && status != ADV_NODE_GONE && status != ADV_NODE_RESTARTED)
+		give_back(l, &o);
+	adv_keeper_stop(&l->keeper);
+	adv_keeper_init(&l->keeper);
+	/* It is as lost as before, or as it has become. */
+	adv_keeper_lost(&l->keeper, lost != ADV_OK ? (enum adv_status)lost : ADV_NODE_GONE);
+	return status;
 }
 
 void adv_lease_close(struct adv_lease *l)
@@ -612,17 +713,10 @@ enum adv_status adv_lease_stats(struct adv_lease *l, struct adv_lease_stats *sta
 		all.deaths += l->workers[i].caller.deaths;
 	}
 #if ADV_HAVE_VERBS
-	if (l->verbs != NULL) {
-		const struct adv_link *link = &l->verbs->link->link;
-		all.doorbells = adv_link_counted(link, ADV_LINK_DOORBELLS) -
-				l->verbs->before[ADV_LINK_DOORBELLS];
-		all.work_requests = adv_link_counted(link, ADV_LINK_REQUESTS) -
-				    l->verbs->before[ADV_LINK_REQUESTS];
-		all.immediates = adv_link_counted(link, ADV_LINK_IMMEDIATES) -
-				 l->verbs->before[ADV_LINK_IMMEDIATES];
-	}
+	if (l->verbs != NULL)
+		adv_verbs_lease_count(l, &all);
 #endif
-	all.renewals = atomic_load_explicit(&l->keeper.renewals, memory_order_relaxed);
+	all.renewals += atomic_load_explicit(&l->keeper.renewals, memory_order_relaxed);
 	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
 	return ADV_OK;
 }

@@ -1,9 +1,10 @@
 /*
  * verbs.h - a lease's lanes over RDMA, the client's side: mirrors in registered memory, one queue pair for each lease.
  *
- *	verbs_node.c   the device, the protection domain, links at rest: belongs to a node's handle, any thread
- *	verbs_lease.c  opening and closing: regions, connections; the thread that opens the lease
- *	verbs_calls.c  posting, completing, sleeping; the lease's thread, nothing there allocates or locks
+ *	verbs_node.c      the device, the protection domain, links at rest: belongs to a node's handle, any thread
+ *	verbs_lease.c     opening and closing: regions, connections; the thread that opens the lease
+ *	verbs_calls.c     posting, completing, sleeping; the lease's thread, nothing there allocates or locks
+ *	verbs_pingpong.c  the bare fabric, to measure against: see pingpong.h
  *
  * What is the same over shared memory is not here: a call is published in the mirror as in a lane, and then carried over.
  */
@@ -24,8 +25,9 @@ struct adv_verbs_link {
 	struct rdma_event_channel *events;
 	struct adv_pair pair;
 	struct adv_link link;
-	uint32_t number;    /* the node's name for it */
-	unsigned nr_events; /* of its channel, not acknowledged */
+	uint32_t number;		    /* the node's name for it */
+	uint32_t region_rkey, region_bytes; /* of a ping-pong, in the node */
+	unsigned nr_events;		    /* of its channel, not acknowledged */
 };
 
 struct adv_verbs_node {
@@ -60,6 +62,8 @@ struct adv_verbs_lease {
 	uint32_t offered; /* number of the link that was offered to the node; 0: none */
 	uint32_t counter; /* connections tried */
 	bool quiet;	  /* QUIET was sent: nothing more is posted */
+	uint8_t token[ADV_TOKEN_BYTES];	  /* the lease's */
+	uint64_t register_ns, connect_ns; /* of mirror and link; 0: one that was at rest */
 };
 
 /* ---- verbs_node.c ---- */
@@ -103,6 +107,12 @@ enum adv_status adv_verbs_lease_attach(struct adv_lease *lease, const char *toke
 
 /* Says that it writes no more and waits until that has arrived; before the lease is released. */
 void adv_verbs_lease_quiet(struct adv_lease *lease);
+
+/* For another lease in the place of one that was lost: the mirror stays where it is, all else begins anew. */
+void adv_verbs_lease_reset(struct adv_lease *lease);
+
+/* Adds what its link has done for it. */
+void adv_verbs_lease_count(const struct adv_lease *lease, struct adv_lease_stats *stats);
 
 /* Frees everything. `ended`: the node has said that it is over, so the link may carry another. */
 void adv_verbs_lease_free(struct adv_lease *lease, bool ended);

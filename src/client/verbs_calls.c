@@ -53,6 +53,8 @@ static void heard(struct adv_verbs_lease *v, uint32_t immediate)
 	v->unanswered[lane] = false;
 	if (v->hand_over && i.kind == ADV_WIRE_DONE)
 		hand_over(v, lane, i.seq);
+	else if (v->hand_over)
+		hand_over_line(v, lane);
 }
 
 bool adv_verbs_progress(struct adv_lease *l)
@@ -60,13 +62,13 @@ bool adv_verbs_progress(struct adv_lease *l)
 	struct adv_verbs_lease *v = l->verbs;
 	uint32_t immediates[ADV_LINK_POLL_MAX];
 	unsigned nr, n;
+	if (v->link == NULL)
+		return false;
 	do {
 		n = adv_link_poll(&v->link->link, immediates, &nr);
 		for (unsigned i = 0; i < nr; i++)
 			heard(v, immediates[i]);
 	} while (n == ADV_LINK_POLL_MAX);
-	for (uint32_t i = 0; v->hand_over && i < v->geometry->nr_lanes; i++)
-		hand_over_line(v, i);
 	(void)adv_link_replenish(&v->link->link, n == 0);
 	return !adv_link_broken(&v->link->link);
 }
@@ -75,6 +77,8 @@ bool adv_verbs_progress(struct adv_lease *l)
 
 bool adv_verbs_room(struct adv_lease *l)
 {
+	if (l->verbs->link == NULL)
+		return false;
 	struct adv_link *link = &l->verbs->link->link;
 	if (adv_link_room(link, ADV_LINK_POST_MAX))
 		return true;
@@ -150,8 +154,9 @@ bool adv_verbs_arm(struct adv_lease *l)
 {
 	struct adv_verbs_lease *v = l->verbs;
 	bool room = true;
-	if (adv_link_notify(&v->link->link) < 0 || !adv_verbs_progress(l))
-		return false;
+	/* A broken link has nothing to say any more: that matters where a call waits for it. */
+	if (v->link == NULL || adv_link_notify(&v->link->link) < 0 || !adv_verbs_progress(l))
+		return l->nr_waiting == 0;
 	for (uint32_t i = 0; i < l->nr_workers && room; i++) {
 		struct adv_client_worker *w = &l->workers[i];
 		if (w->caller.nr_outstanding == 0 || v->unanswered[i])
@@ -168,6 +173,8 @@ void adv_verbs_awake(struct adv_lease *l)
 	struct adv_verbs_link *link = l->verbs->link;
 	struct ibv_cq *cq;
 	void *context;
+	if (link == NULL)
+		return;
 	while (ibv_get_cq_event(link->pair.channel, &cq, &context) == 0) {
 		link->nr_events++;
 		link->link.notify = false;

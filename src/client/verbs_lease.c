@@ -55,9 +55,11 @@ static enum adv_status make_mirror(struct adv_lease *l, struct adv_verbs_lease *
 		return adv_client_fail(ADV_NO_MEMORY, "no memory for a mirror of %llu bytes",
 				       (unsigned long long)v->mirror_size);
 	begin_lines(g, v->mirror);
+	uint64_t before_ns = adv_clock_monotonic_ns();
 	v->mr = adv_memory_register(v->node->pd, v->mirror, v->mirror_size, (uintptr_t)v->mirror,
 				    IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, reason,
 				    sizeof(reason));
+	v->register_ns = adv_clock_monotonic_ns() - before_ns;
 	if (v->mr == NULL)
 		return adv_client_fail(ADV_SYSTEM, "%s", reason);
 	v->lkey = v->mr->lkey;
@@ -66,16 +68,27 @@ static enum adv_status make_mirror(struct adv_lease *l, struct adv_verbs_lease *
 
 /* ---- asking ---- */
 
-/* What the node may send by immediates at a time: an answer for each lane, and where entries are handed over, all completions. */
+/*
+ * What the node may send by immediates before this side polls: an answer for each lane; where entries are handed over, all completions,
+ * and node lines: a death by the calls that are there, deaths of workers that never served, revocation, the end.
+ */
 static uint32_t receives(const struct adv_geometry *g)
 {
-	return g->nr_lanes * (1 + g->nr_slots) + 1;
+	return g->nr_lanes * (1 + g->nr_slots + 1 + ADV_RESTART_FAILURES_MAX + 2) + 1;
 }
 
 /* Input and entry of each slot, cancelled ones again; ARM for each lane; QUIET. */
 static uint32_t sends(const struct adv_geometry *g)
 {
 	return g->nr_lanes * (3 * g->nr_slots + 1) + ADV_LINK_POST_MAX;
+}
+
+/* A link that the node may still know, to be offered. */
+static void take_resting(struct adv_lease *l)
+{
+	struct adv_verbs_lease *v = l->verbs;
+	v->link = adv_verbs_link_take(v->node, receives(&l->geometry));
+	v->offered = v->link != NULL ? v->link->number : 0;
 }
 
 enum adv_status adv_verbs_lease_prepare(struct adv_lease *l, struct adv_verbs_node *node)
@@ -96,8 +109,7 @@ enum adv_status adv_verbs_lease_prepare(struct adv_lease *l, struct adv_verbs_no
 	enum adv_status status = make_mirror(l, v);
 	if (status != ADV_OK)
 		return status;
-	v->link = adv_verbs_link_take(node, receives(&l->geometry));
-	v->offered = v->link != NULL ? v->link->number : 0;
+	take_resting(l);
 	return ADV_OK;
 }
 
@@ -152,27 +164,33 @@ enum adv_status adv_verbs_lease_read(struct adv_lease *l, const json_t *lease)
 
 /* ---- attaching ---- */
 
-static enum adv_status connect_link(struct adv_lease *l, const char *token, uint64_t deadline_ns)
+static void keep_token(struct adv_verbs_lease *v, const char *token)
 {
-	struct adv_verbs_lease *v = l->verbs;
-	uint8_t bytes[ADV_TOKEN_BYTES];
-	uint32_t nr_sends = sends(&l->geometry), nr_receives = receives(&l->geometry);
 	for (int i = 0; i < ADV_TOKEN_BYTES; i++) {
 		unsigned byte = 0;
 		sscanf(token + 2 * i, "%2x", &byte);
-		bytes[i] = (uint8_t)byte;
+		v->token[i] = (uint8_t)byte;
 	}
+}
+
+static enum adv_status connect_link(struct adv_lease *l, uint64_t deadline_ns)
+{
+	struct adv_verbs_lease *v = l->verbs;
+	uint32_t nr_sends = sends(&l->geometry), nr_receives = receives(&l->geometry);
 	const struct adv_verbs_connect c = {
 		.hello = {.counter = ++v->counter, .lease = strtoull(l->id, NULL, 10)},
-		.token = bytes,
-		.token_size = sizeof(bytes),
+		.token = v->token,
+		.token_size = sizeof(v->token),
 		.send_depth = nr_sends > SENDS_MAX    ? SENDS_MAX
 			      : nr_sends > LINK_SENDS ? nr_sends
 						      : LINK_SENDS,
 		.recv_depth = nr_receives > LINK_RECEIVES ? nr_receives : LINK_RECEIVES,
 		.deadline_ns = deadline_ns,
 	};
-	return adv_verbs_link_connect(v->node, &c, &v->link);
+	uint64_t before_ns = adv_clock_monotonic_ns();
+	enum adv_status status = adv_verbs_link_connect(v->node, &c, &v->link);
+	v->connect_ns = adv_clock_monotonic_ns() - before_ns;
+	return status;
 }
 
 /* One descriptor that is readable when either of the two is. */
@@ -180,8 +198,14 @@ static enum adv_status make_waiting(struct adv_lease *l)
 {
 	struct adv_verbs_lease *v = l->verbs;
 	struct epoll_event e = {.events = EPOLLIN};
+	adv_fd_close(&l->event_fd);
 	l->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->resume != NULL && l->event_fd >= 0) {
+		enum adv_status status = adv_resume_listen(l, l->event_fd);
+		return status == ADV_OK ? adv_resume_listen(l, v->link->pair.channel->fd) : status;
+	}
 	v->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+	l->wait_fd = v->wait_fd;
 	if (l->event_fd < 0 || v->wait_fd < 0 ||
 	    epoll_ctl(v->wait_fd, EPOLL_CTL_ADD, l->event_fd, &e) < 0 ||
 	    epoll_ctl(v->wait_fd, EPOLL_CTL_ADD, v->link->pair.channel->fd, &e) < 0)
@@ -192,7 +216,9 @@ static enum adv_status make_waiting(struct adv_lease *l)
 enum adv_status adv_verbs_lease_attach(struct adv_lease *l, const char *token, uint64_t deadline_ns)
 {
 	struct adv_verbs_lease *v = l->verbs;
-	enum adv_status status = v->link == NULL ? connect_link(l, token, deadline_ns) : ADV_OK;
+	keep_token(v, token);
+	v->connect_ns = 0;
+	enum adv_status status = v->link == NULL ? connect_link(l, deadline_ns) : ADV_OK;
 	if (status == ADV_OK)
 		status = make_waiting(l);
 	if (status != ADV_OK)
@@ -200,13 +226,13 @@ enum adv_status adv_verbs_lease_attach(struct adv_lease *l, const char *token, u
 	for (int i = 0; i < ADV_LANE_FILES; i++)
 		l->maps[i] = v->mirror + mirror_at(&l->geometry, (enum adv_lane_file)i);
 	if (v->hand_over) {
-		v->handed = map(l->geometry.size[ADV_LANE_CPL]);
+		if (v->handed == NULL)
+			v->handed = map(l->geometry.size[ADV_LANE_CPL]);
 		if (v->handed == NULL)
 			return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
 		begin_lines(&l->geometry, v->handed);
 		l->maps[ADV_LANE_CPL] = v->handed;
 	}
-	l->wait_fd = v->wait_fd;
 	for (int i = 0; i < ADV_LINK_COUNTERS; i++)
 		v->before[i] = adv_link_counted(&v->link->link, i);
 	return ADV_OK;
@@ -248,6 +274,39 @@ static void give_link_back(struct adv_lease *l, bool ended)
 	else
 		adv_verbs_link_destroy(v->link);
 	v->link = NULL;
+}
+
+void adv_verbs_lease_count(const struct adv_lease *l, struct adv_lease_stats *stats)
+{
+	const struct adv_verbs_lease *v = l->verbs;
+	if (v->link == NULL)
+		return;
+	const struct adv_link *link = &v->link->link;
+	stats->doorbells +=
+		adv_link_counted(link, ADV_LINK_DOORBELLS) - v->before[ADV_LINK_DOORBELLS];
+	stats->work_requests +=
+		adv_link_counted(link, ADV_LINK_REQUESTS) - v->before[ADV_LINK_REQUESTS];
+	stats->immediates +=
+		adv_link_counted(link, ADV_LINK_IMMEDIATES) - v->before[ADV_LINK_IMMEDIATES];
+}
+
+/* The queue pair goes first: what the node that was may still send finds none. */
+void adv_verbs_lease_reset(struct adv_lease *l)
+{
+	struct adv_verbs_lease *v = l->verbs;
+	const struct adv_geometry *g = &l->geometry;
+	adv_verbs_lease_count(l, &l->stats);
+	give_link_back(l, false);
+	memset(v->mirror + mirror_at(g, ADV_LANE_CPL), 0, g->size[ADV_LANE_CPL]);
+	memset(v->mirror + mirror_at(g, ADV_LANE_REQ), 0, g->size[ADV_LANE_REQ]);
+	begin_lines(g, v->mirror);
+	if (v->handed != NULL) {
+		memset(v->handed, 0, g->size[ADV_LANE_CPL]);
+		begin_lines(g, v->handed);
+	}
+	memset(v->unanswered, 0, g->nr_lanes * sizeof(*v->unanswered));
+	v->quiet = false;
+	take_resting(l);
 }
 
 void adv_verbs_lease_free(struct adv_lease *l, bool ended)

@@ -57,9 +57,9 @@ static enum adv_status refused(const struct rdma_cm_event *event)
 			       why[0] != '\0' ? why : "nobody listens there");
 }
 
-/* The event that is wanted, acknowledged; `number` is what an accepted connection brings. */
+/* The event that is wanted, acknowledged; `welcome` is what an accepted connection brings. */
 static enum adv_status expect(struct rdma_event_channel *channel, enum rdma_cm_event_type want,
-			      uint64_t deadline_ns, uint32_t *number)
+			      uint64_t deadline_ns, struct adv_welcome *welcome)
 {
 	struct rdma_cm_event *event;
 	enum adv_status status = await(channel, deadline_ns, &event);
@@ -72,9 +72,11 @@ static enum adv_status expect(struct rdma_event_channel *channel, enum rdma_cm_e
 			ADV_SYSTEM, "no RDMA connection to the node: %s (%s)",
 			rdma_event_str(event->event),
 			strerror(event->status < 0 ? -event->status : event->status));
-	else if (number != NULL && event->param.conn.private_data != NULL &&
-		 event->param.conn.private_data_len >= sizeof(*number))
-		memcpy(number, event->param.conn.private_data, sizeof(*number));
+	else if (welcome != NULL && event->param.conn.private_data != NULL)
+		memcpy(welcome, event->param.conn.private_data,
+		       event->param.conn.private_data_len < sizeof(*welcome)
+			       ? event->param.conn.private_data_len
+			       : sizeof(*welcome));
 	rdma_ack_cm_event(event);
 	return status;
 }
@@ -177,12 +179,22 @@ void adv_verbs_node_destroy(struct adv_verbs_node *n)
 
 /* ---- links ---- */
 
-struct adv_verbs_link *adv_verbs_link_take(struct adv_verbs_node *n, uint32_t nr_receives)
+/* Has its other end gone while it was at rest? What comes on a connection then is its end, and nothing else. */
+static bool has_ended(struct adv_verbs_link *l)
+{
+	struct rdma_cm_event *event;
+	if (rdma_get_cm_event(l->events, &event) < 0)
+		return false;
+	rdma_ack_cm_event(event);
+	return true;
+}
+
+/* Takes the first that is long enough out of the list; NULL. */
+static struct adv_verbs_link *take_first(struct adv_verbs_node *n, uint32_t nr_receives)
 {
 	struct adv_verbs_link *found = NULL;
 	pthread_mutex_lock(&n->lock);
-	for (struct adv_verbs_link **at = &n->resting; *at != NULL && found == NULL;
-	     at = &(*at)->next) {
+	for (struct adv_verbs_link **at = &n->resting; *at != NULL; at = &(*at)->next) {
 		if ((*at)->pair.recv_depth < nr_receives)
 			continue;
 		found = *at;
@@ -191,6 +203,14 @@ struct adv_verbs_link *adv_verbs_link_take(struct adv_verbs_node *n, uint32_t nr
 	}
 	pthread_mutex_unlock(&n->lock);
 	return found;
+}
+
+struct adv_verbs_link *adv_verbs_link_take(struct adv_verbs_node *n, uint32_t nr_receives)
+{
+	struct adv_verbs_link *l;
+	while ((l = take_first(n, nr_receives)) != NULL && has_ended(l))
+		adv_verbs_link_destroy(l);
+	return l;
 }
 
 void adv_verbs_link_rest(struct adv_verbs_node *n, struct adv_verbs_link *link)
@@ -245,6 +265,7 @@ static enum adv_status connect_pair(const struct adv_verbs_connect *c, struct ad
 {
 	uint8_t hello[ADV_WIRE_HELLO_BYTES];
 	struct rdma_conn_param param;
+	struct adv_welcome welcome = {0};
 	if (adv_hello_pack(&c->hello, c->token, c->token_size, hello) < 0)
 		return adv_client_fail_text(ADV_SYSTEM, "no HMAC-SHA256 in this libcrypto");
 	adv_pair_parameters(l->pair.id, hello, &param);
@@ -252,10 +273,14 @@ static enum adv_status connect_pair(const struct adv_verbs_connect *c, struct ad
 		return adv_client_fail(ADV_SYSTEM, "no RDMA connection to the node: %s",
 				       strerror(errno));
 	enum adv_status status =
-		expect(l->events, RDMA_CM_EVENT_ESTABLISHED, c->deadline_ns, &l->number);
-	if (status == ADV_OK)
-		adv_pair_connected(&l->pair);
-	return status;
+		expect(l->events, RDMA_CM_EVENT_ESTABLISHED, c->deadline_ns, &welcome);
+	if (status != ADV_OK)
+		return status;
+	l->number = welcome.number;
+	l->region_rkey = welcome.region_rkey;
+	l->region_bytes = welcome.region_bytes;
+	adv_pair_connected(&l->pair);
+	return ADV_OK;
 }
 
 enum adv_status adv_verbs_link_connect(struct adv_verbs_node *n, const struct adv_verbs_connect *c,

@@ -58,6 +58,9 @@ static void awake(struct adv_lease *l)
 /* Tells all workers to wake this side. False: there is something already, and they were told otherwise again. */
 static bool fall_asleep(struct adv_lease *l)
 {
+	/* Only the next try is waited for. */
+	if (adv_resume_pending(l) && is_lost(l))
+		return true;
 	if (!announce(l))
 		return false;
 	for (uint32_t i = 0; i < l->nr_workers; i++)
@@ -111,6 +114,8 @@ int adv_lease_arm(struct adv_lease *l)
 	if (!fall_asleep(l))
 		return 0;
 	l->armed = true;
+	if (l->resume != NULL)
+		adv_resume_set_timer(l);
 	/* Nobody else tells an event loop that a call's time is up. */
 	adv_keeper_alarm(&l->keeper, l->nr_waiting > 0 ? l->earliest_ns : UINT64_MAX);
 	return 1;
@@ -153,7 +158,7 @@ static unsigned wait_until(struct adv_lease *l, struct adv_completion *completio
 	unsigned n =
 		spin(l, completions, max, min_u64(until_ns, adv_clock_add(now_ns, l->spin_ns)));
 	while (n == 0 && now_ns < until_ns) {
-		sleep_once(l, min_u64(until_ns, l->earliest_ns));
+		sleep_once(l, min_u64(until_ns, min_u64(l->earliest_ns, adv_resume_due_ns(l))));
 		n = adv_client_poll_lanes(l, completions, max);
 		now_ns = adv_clock_monotonic_ns();
 		if (n == 0)
@@ -232,18 +237,30 @@ static enum adv_status deliver(struct adv_lease *l, const struct adv_client_work
 	return status == ADV_OK ? ADV_OK : call_failed(l, v, status, r->detail);
 }
 
-/* The call is published and its answer does not come at once: it becomes one of those that adv_wait() waits for. */
+/*
+ * The call is published and its answer does not come at once, or is `lost`, the end of the lease: it becomes one of those that adv_wait()
+ * waits for.
+ */
 static enum adv_status wait_for_call(struct adv_lease *l, struct adv_client_worker *w,
-				     const struct invocation *v)
+				     const struct invocation *v, const struct adv_result *lost)
 {
 	struct adv_completion c;
 	uint32_t index = w->free[--w->nr_free];
 	uint64_t now = adv_clock_monotonic_ns();
 	uint64_t deadline = adv_clock_add(now, adv_client_timeout_ns(v->timeout_us));
-	w->slots[index] = (struct adv_client_slot){.out = v->out, .out_capacity = v->out_capacity};
+	w->slots[index] = (struct adv_client_slot){.out = v->out,
+						   .in = v->in,
+						   .out_capacity = v->out_capacity,
+						   .in_size = v->in_size,
+						   .function = (uint16_t)v->function};
 	w->caller.calls[index].deadline_ns = deadline;
 	l->earliest_ns = deadline; /* it is the only one */
 	l->nr_waiting = 1;
+	if (lost != NULL && !adv_resume_takes(l, w, lost)) {
+		l->nr_waiting = 0;
+		w->nr_free++;
+		return deliver(l, w, v, lost);
+	}
 	while (wait_until(l, &c, 1, now, UINT64_MAX) == 0)
 		;
 	if (v->out_size != NULL && (c.status <= ADV_FUNCTION_FAILED || c.status == ADV_BAD_SIZE))
@@ -252,6 +269,13 @@ static enum adv_status wait_for_call(struct adv_lease *l, struct adv_client_work
 		return ADV_OK;
 	l->stats.failures--; /* counted by both */
 	return call_failed(l, v, (enum adv_status)c.status, c.detail);
+}
+
+static enum adv_status deliver_or_resume(struct adv_lease *l, struct adv_client_worker *w,
+					 const struct invocation *v, const struct adv_result *r)
+{
+	return adv_resume_possible(l, (enum adv_status)r->status) ? wait_for_call(l, w, v, r)
+								  : deliver(l, w, v, r);
 }
 
 /* A free slot, where one can come free: of a call that was given up and whose worker still has it. */
@@ -304,6 +328,24 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker **w
 	return status;
 }
 
+/* Publishes, if need be on another lease in the place of one that was lost. */
+static enum adv_status publish_or_resume(struct adv_lease *l, struct adv_client_worker **worker,
+					 const struct invocation *v)
+{
+	enum adv_status status = adv_client_state(l);
+	if (status == ADV_OK)
+		status = publish(l, worker, v);
+	if (status == ADV_OK || !adv_resume_possible(l, status))
+		return status == ADV_OK ? ADV_OK : adv_client_refused(l, status);
+	status = adv_resume(
+		l, status,
+		adv_clock_add(adv_clock_monotonic_ns(), adv_client_timeout_ns(v->timeout_us)));
+	if (status != ADV_OK)
+		return status;
+	status = publish(l, worker, v);
+	return status == ADV_OK ? ADV_OK : adv_client_refused(l, status);
+}
+
 /*
  * The time is counted from the first look at the clock, after INVOKE_SPINS looks at the lane: the timeout is late by these, some
  * microseconds.
@@ -316,24 +358,22 @@ enum adv_status adv_invoke(struct adv_lease *l, uint32_t function, const void *i
 				     out_capacity, out_size, timeout_us};
 	struct adv_client_worker *w = l->workers;
 	struct adv_result r;
-	enum adv_status status = adv_client_state(l);
-	if (status != ADV_OK)
-		return adv_client_refused(l, status);
-	status = check_invocation(l, &v);
+	enum adv_status status = check_invocation(l, &v);
 	if (status != ADV_OK)
 		return status;
 	if (l->armed)
 		adv_client_disarm(l);
-	status = publish(l, &w, &v);
+	status = publish_or_resume(l, &w, &v);
 	if (status != ADV_OK)
-		return adv_client_refused(l, status);
+		return status;
 	l->next_call_id++;
 	l->stats.calls++;
 	for (unsigned i = 0; i < INVOKE_SPINS; i++) {
 		adv_client_hand_over(l);
 		if (adv_caller_poll(&w->caller, &r))
-			return deliver(l, w, &v, &r);
+			return l->resume == NULL ? deliver(l, w, &v, &r)
+						 : deliver_or_resume(l, w, &v, &r);
 		adv_pause();
 	}
-	return wait_for_call(l, w, &v);
+	return wait_for_call(l, w, &v, NULL);
 }

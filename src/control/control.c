@@ -120,7 +120,8 @@ static int start_remotes(struct adv_control *c, char *reason, size_t size)
 	for (uint32_t i = 0; i < o->nr_pollers; i++) {
 		struct adv_core place = adv_cores_poller(c->cores, i);
 		options.pollers[i].cpu = place.cpu;
-		options.pollers[i].shared = place.shared;
+		/* Where the poller is the worker, too, nobody shares. */
+		options.pollers[i].shared = place.shared && !ADV_TRANSPORT_BENCH;
 	}
 	return adv_remotes_create(&options, &c->remotes, reason, size);
 #else

@@ -242,6 +242,7 @@ void adv_remote_end(struct adv_remote *r, bool gone)
 		return;
 	r->ending = true;
 	r->end_gone = gone;
+	adv_remote_pingpong_end(r);
 	if (r->state == ADV_REMOTE_REGISTERING || r->state == ADV_REMOTE_ATTACHING)
 		return; /* what is under way comes back first */
 	go_on_ending(r);
@@ -502,12 +503,17 @@ json_t *adv_remotes_status(const struct adv_remotes *o)
 		json_object_set_new(counters, adv_link_counter_name(i),
 				    json_integer((json_int_t)n));
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:i, s:I, s:I, s:o, s:o}", "device",
-			 o->device, "address", o->address, "gid", o->gid, "placement",
-			 o->in_order ? "memory" : "immediate", "placement_why", o->why,
-			 "max_inline", (int)o->max_inline, "gone", (int)o->dead, "links", links,
-			 "accepted", (json_int_t)o->accepted, "refused", (json_int_t)o->refused,
-			 "pollers", pollers, "counters", counters);
+	json_t *status = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:I, s:I, s:o, s:o}", "device",
+		o->device, "address", o->address, "gid", o->gid, "placement",
+		o->in_order ? "memory" : "immediate", "placement_why", o->why, "max_inline",
+		(int)o->max_inline, "gone", (int)o->dead, "links", links, "pingpongs",
+		(int)adv_remote_pingpongs(o), "accepted", (json_int_t)o->accepted, "refused",
+		(json_int_t)o->refused, "pollers", pollers, "counters", counters);
+	/* A build for measuring: nobody is to take it for a node. */
+	if (ADV_TRANSPORT_BENCH)
+		json_object_set_new(status, "transport_bench", json_true());
+	return status;
 }
 
 /* ---- while it runs ---- */

@@ -2,8 +2,9 @@
  * remote.h - leases over verbs as the control thread holds them: who connected, what is registered for whom, which poller carries it.
  * Control thread only, nothing here blocks: registering and connecting run on a thread of their own, and are reported by callbacks.
  *
- *	remote.c        a lease: its regions, its link, its end
- *	remote_links.c  connections: listening, clients and their protection domains, queue pairs
+ *	remote.c           a lease: its regions, its link, its end
+ *	remote_links.c     connections: listening, clients and their protection domains, queue pairs
+ *	remote_pingpong.c  a bare ping-pong beside a lease, to measure against
  *
  * A client process has one protection domain for each node; a lease has one queue pair to itself, which goes to the next lease of that
  * process when it ends well. So no lease waits behind another's payload, and a client that writes too late loses its own link alone.

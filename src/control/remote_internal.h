@@ -40,10 +40,14 @@ struct adv_remote_link {
 	struct adv_remote_poller *poller;
 	struct rdma_cm_id *id;
 	struct adv_pair pair;
-	uint32_t number;      /* the client's name for it, from 1 */
-	uint8_t tag;	      /* which use */
-	bool gone;	      /* the other end is not there any more, or it broke */
-	bool spare;	      /* made ahead: not for the lease that vouches for it */
+	uint32_t number; /* the client's name for it, from 1 */
+	uint8_t tag;	 /* which use */
+	bool gone;	 /* the other end is not there any more, or it broke */
+	bool spare;	 /* made ahead: not for the lease that vouches for it */
+	bool pingpong;	 /* carries that, beside `lease`, and never a lease */
+	uint64_t lease;	 /* that vouched for it */
+	struct adv_pong pong;
+	struct ibv_mr *pong_mr, *pong_out_mr; /* of its region: for the client, and to send from */
 	bool destroyed;	      /* its queue pair is gone: it is freed when its messages are back */
 	unsigned nr_messages; /* with the poller */
 	bool line_again;      /* a change came while its message was under way */
@@ -141,8 +145,25 @@ void adv_remote_link_send(struct adv_remote_link *link, struct adv_link_message 
 			  enum adv_poller_order order, struct adv_relay *relay,
 			  void (*done)(struct adv_remote_link *link, bool clean));
 
+/* The other end is gone, or the link broke: whoever holds it ends it. Again is ignored. */
+void adv_remote_link_gone(struct adv_remote_link *link, const char *reason);
+
 int adv_remote_links_start(struct adv_remotes *remotes, char *reason, size_t reason_size);
 void adv_remote_links_stop(struct adv_remotes *remotes);
+
+/* ---- remote_pingpong.c ---- */
+
+/* Why this lease may not have one; NULL: it may. */
+const char *adv_remote_pingpong_refusal(const struct adv_remote *remote);
+
+/* Its region: on the jobs' thread, with the queue pair and behind it. 0 or -errno with link->reason. */
+int adv_remote_pingpong_make(struct adv_remote_link *link);
+void adv_remote_pingpong_free(struct adv_remote_link *link);
+
+/* Its lease is over. */
+void adv_remote_pingpong_end(struct adv_remote *remote);
+
+unsigned adv_remote_pingpongs(const struct adv_remotes *remotes);
 
 /* ---- remote.c ---- */
 

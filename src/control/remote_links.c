@@ -107,7 +107,7 @@ struct adv_remote_link *adv_remote_link_idle(struct adv_remote_client *client, u
 	for (struct adv_remote_link *l = client->owner->links; l != NULL && number != 0;
 	     l = l->next)
 		if (l->client == client && l->number == number)
-			return l->state == ADV_RLINK_IDLE && !l->gone &&
+			return l->state == ADV_RLINK_IDLE && !l->gone && !l->pingpong &&
 					       l->pair.recv_depth >= nr_receives
 				       ? l
 				       : NULL;
@@ -168,6 +168,7 @@ static void run_destroy(struct adv_job *job)
 	} else {
 		rdma_destroy_id(l->id);
 	}
+	adv_remote_pingpong_free(l); /* what the queue pair could reach */
 }
 
 static void destroyed(struct adv_job *job)
@@ -205,8 +206,7 @@ void adv_remote_link_rest(struct adv_remote_link *l)
 		remove_idle(l);
 }
 
-/* The other end is gone, or the link broke. Whoever holds it ends it. */
-static void link_gone(struct adv_remote_link *l, const char *reason)
+void adv_remote_link_gone(struct adv_remote_link *l, const char *reason)
 {
 	if (l->gone)
 		return;
@@ -222,7 +222,7 @@ static void broke(struct adv_poller_message *m)
 	struct adv_remote_link *l = m->user;
 	char reason[160];
 	snprintf(reason, sizeof(reason), "its queue pair broke: %s", adv_link_why(&l->poll.link));
-	link_gone(l, reason);
+	adv_remote_link_gone(l, reason);
 }
 
 /* ---- a link is made ---- */
@@ -265,6 +265,8 @@ static void run_make(struct adv_job *job)
 	if (l->rc < 0)
 		snprintf(l->reason, sizeof(l->reason), "receives could not be posted: %s",
 			 adv_link_why(&l->poll.link));
+	else if (l->pingpong)
+		l->rc = adv_remote_pingpong_make(l);
 }
 
 /* Its poller has it: from here on nothing that the client sends is missed. */
@@ -272,14 +274,19 @@ static void added(struct adv_remote_link *l, bool clean)
 {
 	struct rdma_conn_param param;
 	struct adv_remote *r = l->remote;
+	/* The link's name, by which the client offers it for its next lease. */
+	struct adv_welcome welcome = {.number = l->number};
 	(void)clean;
 	l->state = r != NULL ? ADV_RLINK_TAKEN : ADV_RLINK_IDLE;
 	adv_pair_parameters(l->id, NULL, &param);
-	/* The link's name, by which the client offers it for its next lease. */
-	param.private_data = &l->number;
-	param.private_data_len = sizeof(l->number);
+	if (l->pingpong) {
+		welcome.region_rkey = l->pong_mr->rkey;
+		welcome.region_bytes = ADV_PINGPONG_REGION;
+	}
+	param.private_data = &welcome;
+	param.private_data_len = sizeof(welcome);
 	if (l->gone || rdma_accept(l->id, &param) < 0)
-		link_gone(l, "the connection could not be accepted");
+		adv_remote_link_gone(l, "the connection could not be accepted");
 	else
 		l->owner->accepted++;
 	if (l->gone && l->state == ADV_RLINK_IDLE)
@@ -316,7 +323,7 @@ static struct adv_remote_poller *least_loaded(struct adv_remotes *o)
 }
 
 static bool make_link(struct adv_remotes *o, struct rdma_cm_id *id, struct adv_remote *r,
-		      bool spare)
+		      uint8_t flags)
 {
 	struct adv_remote_link *l = calloc(1, sizeof(*l));
 	if (l == NULL)
@@ -336,7 +343,9 @@ static bool make_link(struct adv_remotes *o, struct rdma_cm_id *id, struct adv_r
 	l->state = ADV_RLINK_MAKING;
 	l->next = o->links;
 	o->links = l;
-	if (!spare) {
+	l->pingpong = flags & ADV_HELLO_PINGPONG;
+	l->lease = r->options.lease;
+	if (flags == 0) {
 		l->remote = r;
 		r->link = l;
 	}
@@ -373,11 +382,13 @@ static const char *examine(struct adv_remotes *o, const void *data, size_t size,
 	if (hello->counter <= r->counter)
 		return "this connection has been tried before: a replay";
 	r->counter = hello->counter;
-	bool spare = hello->flags & ADV_HELLO_SPARE;
-	if (r->ending || (!spare && (r->link != NULL || r->state != ADV_REMOTE_WAITING)))
+	if (r->ending || (hello->flags == 0 && (r->link != NULL || r->state != ADV_REMOTE_WAITING)))
 		return "the lease is over, or has its queue pair already";
 	if (r->client->nr_links >= LINKS_MAX)
 		return "this client process has too many queue pairs";
+	const char *why = hello->flags & ADV_HELLO_PINGPONG ? adv_remote_pingpong_refusal(r) : NULL;
+	if (why != NULL)
+		return why;
 	*remote = r;
 	return NULL;
 }
@@ -391,7 +402,7 @@ static bool knocked(struct adv_remotes *o, const struct rdma_cm_event *event)
 				  event->param.conn.private_data_len, &hello, &r);
 	if (why == NULL && (o->dead || event->id->verbs != o->listener->verbs))
 		why = "it came by another device";
-	if (why == NULL && !make_link(o, event->id, r, hello.flags & ADV_HELLO_SPARE))
+	if (why == NULL && !make_link(o, event->id, r, hello.flags))
 		why = "the node is out of memory";
 	if (why != NULL)
 		refuse(o, event->id, why);
@@ -408,7 +419,7 @@ static void device_gone(struct adv_remotes *o)
 		"the node is restarted");
 	for (struct adv_remote_link *l = o->links, *next; l != NULL; l = next) {
 		next = l->next;
-		link_gone(l, "the RDMA device is gone");
+		adv_remote_link_gone(l, "the RDMA device is gone");
 	}
 	adv_remote_release_device(o);
 }
@@ -431,7 +442,7 @@ static void happened(struct adv_remotes *o, struct rdma_cm_event *event)
 	case RDMA_CM_EVENT_UNREACHABLE:
 	case RDMA_CM_EVENT_REJECTED:
 		if (l != NULL)
-			link_gone(l, "the client is gone");
+			adv_remote_link_gone(l, "the client is gone");
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		device_gone(o);

@@ -42,6 +42,12 @@ bool adv_held_blocks(const struct adv_held *h)
 	return false;
 }
 
+/* In a build that measures the transport alone. */
+static bool remote_runs_itself(const struct adv_held *h)
+{
+	return ADV_TRANSPORT_BENCH && h->is_remote;
+}
+
 static int send_order(struct adv_worker_slot *w)
 {
 	struct adv_held *h = w->held;
@@ -59,9 +65,11 @@ static int send_order(struct adv_worker_slot *w)
 		.nr_functions = h->module->nr_functions,
 		.yield = place->shared,
 		.checked = h->is_remote,
-		.generation = w->supervisor.generation,
+		/* Calls that the poller runs are of no epoch that the worker knows. */
+		.generation = remote_runs_itself(h) ? adv_generation(UINT16_MAX, 1)
+						    : w->supervisor.generation,
 		/* On a poller's core nobody spins: the worker sleeps, and the poller wakes it. */
-		.hot_us = blocks(h, w->lane) ? 0 : wish->hot_us,
+		.hot_us = blocks(h, w->lane) || remote_runs_itself(h) ? 0 : wish->hot_us,
 	};
 	int fds[ADV_ORDER_FDS_MAX];
 	unsigned n = 0;

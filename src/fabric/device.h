@@ -72,6 +72,9 @@ int adv_device_resolve(const char *spec, uint16_t default_port, struct sockaddr_
 
 /* ---- what follows from that ---- */
 
+/* "RoCE", "soft-RoCE", "InfiniBand", "iWARP", "unknown". */
+const char *adv_device_kind(const struct adv_device_facts *facts);
+
 /* NULL: Adverb can use devices of this transport. Else why not: the one answer for nodes, clients and lists of devices. */
 const char *adv_device_refusal(enum ibv_transport_type transport);
 

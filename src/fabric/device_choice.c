@@ -59,6 +59,17 @@ bool adv_device_is_software(const struct ibv_device_attr *attr)
 	return attr->vendor_id == SOFT_ROCE_VENDOR;
 }
 
+const char *adv_device_kind(const struct adv_device_facts *f)
+{
+	if (f->transport == IBV_TRANSPORT_IWARP)
+		return "iWARP";
+	if (f->transport != IBV_TRANSPORT_IB || f->nr_ports == 0)
+		return "unknown";
+	if (adv_device_is_software(&f->attr))
+		return "soft-RoCE";
+	return f->ports[0].link_layer == IBV_LINK_LAYER_ETHERNET ? "RoCE" : "InfiniBand";
+}
+
 bool adv_device_placement(bool software, enum adv_device_order order, char *why, size_t size)
 {
 	if (software) {
@@ -76,7 +87,6 @@ bool adv_device_placement(bool software, enum adv_device_order order, char *why,
 
 /* ---- addresses ---- */
 
-/* The address behind it. False: it has none that one can listen on. */
 bool adv_device_gid_address(const union ibv_gid *gid, uint16_t port, struct sockaddr_storage *to)
 {
 	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};

@@ -17,6 +17,9 @@
 #define ADV_LINK_RECV_POST 32 /* receives posted at once, at most */
 #define ADV_LINK_POLL_MAX  16 /* completions taken at once */
 
+/* Receives that may be consumed, known to be so, and not posted again: so many more are posted than immediates can come. */
+#define ADV_LINK_RECV_SLACK (ADV_LINK_RECV_POST + ADV_LINK_POLL_MAX - 1)
+
 /* Counted since the link was made. Written by the link's thread alone, read by any. */
 enum adv_link_counter {
 	ADV_LINK_DOORBELLS,

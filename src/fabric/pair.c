@@ -66,7 +66,7 @@ int adv_pair_create(struct rdma_cm_id *id, struct ibv_pd *pd, uint32_t send_dept
 	if (rc != 0)
 		return fail(rc, reason, size, "cannot query the device", id);
 	p.send_depth = at_most(send_depth, device.max_qp_wr);
-	p.recv_depth = at_most(recv_depth, device.max_qp_wr);
+	p.recv_depth = at_most(recv_depth + ADV_LINK_RECV_SLACK, device.max_qp_wr);
 	if ((uint64_t)p.send_depth + p.recv_depth > (uint64_t)device.max_cqe)
 		return fail(ENOSPC, reason, size, "completion queues are too short", id);
 	p.channel = ibv_create_comp_channel(id->verbs);

@@ -19,8 +19,8 @@ struct adv_pair {
 };
 
 /*
- * Channel, completion queue and queue pair for `id`, which has a device. Depths are what is wanted at least, cut to what the device
- * has. 0 or -errno with `reason`; then nothing was made and the identifier stays the caller's.
+ * Channel, completion queue and queue pair for `id`, which has a device. Depths are what is wanted at least, `recv_depth` as many as may
+ * come at a time (there will be ADV_LINK_RECV_SLACK more); cut to what the device has. 0 or -errno with `reason`; then nothing was made and the identifier stays the caller's.
  */
 int adv_pair_create(struct rdma_cm_id *id, struct ibv_pd *pd, uint32_t send_depth,
 		    uint32_t recv_depth, struct adv_pair *pair, char *reason, size_t reason_size);

@@ -11,6 +11,11 @@
  *	0 CALL  entry seq of that lane lies in its ring         0 DONE  completions up to seq lie in the mirror
  *	1 ARM   the lane's arm line says what was seen last     1 NOTE  look at the mirror: answers an ARM
  *	2 QUIET this lease writes no more (lane: its first)
+ *
+ * On a queue pair that carries a ping-pong instead of a lease (fabric/pingpong.h), lane and tag 0:
+ *
+ *	0 PING  seq: its number         2 PING_LAST  and no other is about to come       0 PONG  seq: the ping's
+ *	1 TERMS lie at the beginning of the region
  */
 #ifndef ADVERB_FABRIC_WIRE_H
 #define ADVERB_FABRIC_WIRE_H
@@ -37,6 +42,13 @@ enum adv_wire_request {
 enum adv_wire_reply {
 	ADV_WIRE_DONE = 0,
 	ADV_WIRE_NOTE = 1,
+};
+
+enum adv_wire_ping {
+	ADV_WIRE_PING = 0,
+	ADV_WIRE_TERMS = 1,
+	ADV_WIRE_PING_LAST = 2,
+	ADV_WIRE_PONG = 0, /* the other way */
 };
 
 struct adv_wire_immediate {
@@ -82,6 +94,25 @@ struct adv_hello {
 	uint32_t counter;
 	uint64_t lease;
 };
+
+/* What a node accepts with: the link's number; for a ping-pong the key and the size of its region too, else zeros or nothing. */
+struct adv_welcome {
+	uint32_t number;
+	uint32_t region_rkey, region_bytes;
+};
+
+/* A ping-pong's terms. */
+#define ADV_PING_BLOCKING 1u /* the answering side sleeps between pings */
+
+struct adv_ping_terms {
+	uint64_t mirror; /* where pongs go: laid out as the region */
+	uint32_t mirror_rkey;
+	uint32_t bytes; /* of each ping and pong */
+	uint32_t places;
+	uint32_t flags;
+};
+
+static_assert(sizeof(struct adv_welcome) == 12 && sizeof(struct adv_ping_terms) == 24, "layout");
 
 /* `token` is the lease's, of token_size bytes. 0; -EIO: no HMAC to be had. */
 int adv_hello_pack(const struct adv_hello *hello, const uint8_t *token, size_t token_size,

@@ -26,6 +26,7 @@ struct adv_poller {
 	uint64_t idle_since_ns;
 	uint64_t nr_idle; /* passes without work */
 	bool worked;	  /* since the clock was looked at */
+	bool pinged;	  /* another ping is about to come: waits for it, on a shared core too */
 	bool stop;
 	int epoll_fd;
 	/* shared */
@@ -180,6 +181,11 @@ static void obey(struct adv_poller *p, struct adv_poller_message *m)
 		remove_link(p, m->link);
 		break;
 	case ADV_POLLER_DETACH:
+		/* It carries no lease: there is nothing to wait for. */
+		m->clean = !adv_link_broken(&m->link->link);
+		if (!m->clean)
+			remove_link(p, m->link);
+		break;
 	case ADV_POLLER_BROKEN:
 		break;
 	case ADV_POLLER_STOP:
@@ -224,6 +230,17 @@ static bool is_drained(struct adv_poller_link *l)
 	return adv_link_idle(&l->link);
 }
 
+/* A bare ping-pong, to measure calls against. */
+static unsigned answer_pings(struct adv_poller *p, struct adv_poller_link *l,
+			     const uint32_t *immediates, unsigned nr_immediates)
+{
+	for (unsigned i = 0; i < nr_immediates; i++)
+		adv_pong_hear(l->pong, immediates[i]);
+	if (nr_immediates > 0)
+		p->pinged = l->pong->spinning;
+	return adv_pong_answer(l->pong, &l->link);
+}
+
 static unsigned serve(struct adv_poller *p, struct adv_poller_link *l)
 {
 	uint32_t immediates[ADV_LINK_POLL_MAX];
@@ -236,6 +253,8 @@ static unsigned serve(struct adv_poller *p, struct adv_poller_link *l)
 	/* What workers have published leaves, and what the control thread has to say. */
 	if (l->relay != NULL)
 		n += adv_relay_carry(l->relay);
+	if (l->pong != NULL)
+		n += answer_pings(p, l, immediates, nr_immediates);
 	/* Receives that were consumed are posted again: many at once, or when there is nothing else to do. */
 	(void)adv_link_replenish(&l->link, n == 0);
 	/* A lease that ends has sent its last, and heard its last. */
@@ -320,12 +339,16 @@ static void sleep_once(struct adv_poller *p)
 	wake_relays(p);
 	p->idle_since_ns = adv_clock_monotonic_ns();
 	p->worked = false;
+	p->pinged = false;
 }
 
 /* True: the hot window is over. The clock is read once in a while. */
 static bool is_idle(struct adv_poller *p)
 {
-	if (p->window_ns == 0)
+	uint64_t window_ns = p->window_ns;
+	if (p->pinged && window_ns < ADV_PINGPONG_SPIN_MS * ADV_MS)
+		window_ns = ADV_PINGPONG_SPIN_MS * ADV_MS;
+	if (window_ns == 0)
 		return true;
 	adv_pause();
 	if (++p->nr_idle % PASSES_PER_LOOK != 0)
@@ -335,7 +358,7 @@ static bool is_idle(struct adv_poller *p)
 		p->worked = false;
 		p->idle_since_ns = now;
 	}
-	return now - p->idle_since_ns >= p->window_ns;
+	return now - p->idle_since_ns >= window_ns;
 }
 
 /* ---- the thread ---- */

@@ -10,6 +10,7 @@
 #ifndef ADVERB_POLLER_POLLER_H
 #define ADVERB_POLLER_POLLER_H
 
+#include "fabric/pingpong.h"
 #include "poller/relay.h"
 #include "util/mailbox.h"
 
@@ -24,6 +25,7 @@ struct adv_poller_link {
 	/* the poller's own */
 	struct adv_poller_link *previous, *next;
 	struct adv_relay *relay;	   /* the lease it carries; NULL: none */
+	struct adv_pong *pong;		   /* or the ping-pong; the control thread's storage */
 	int event_fd;			   /* of that lease */
 	unsigned nr_events;		   /* taken from the channel and not acknowledged */
 	struct adv_poller_message *detach; /* under way */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lane/entry_crc.h"
+#include "poller/transport_bench.h"
 #include "util/futex.h"
 
 static uint32_t mask_of(const struct adv_relay *r)
@@ -126,7 +127,10 @@ static void heard_call(struct adv_relay *r, struct adv_relay_lane *l, uint16_t l
 	if ((int32_t)(seq - l->request_seq) > 0)
 		l->request_seq = seq;
 	activate(r, l);
-	wake_worker(r, l, seq);
+	if (ADV_TRANSPORT_BENCH)
+		adv_transport_bench_run(r, l, seq);
+	else
+		wake_worker(r, l, seq);
 }
 
 static void answer_arm(struct adv_relay *r, struct adv_relay_lane *l);
@@ -238,10 +242,14 @@ static bool carry_one(struct adv_relay *r, struct adv_relay_lane *l)
 	return true;
 }
 
-static unsigned carry_lane(struct adv_relay *r, struct adv_relay_lane *l)
+/*
+ * `all`: of an epoch that is over. Else those of calls whose immediates have been heard: a client that gets its answers sooner calls
+ * again sooner, and its immediates come faster than receives are posted for them.
+ */
+static unsigned carry_lane(struct adv_relay *r, struct adv_relay_lane *l, bool all)
 {
 	unsigned n = 0;
-	while (n <= mask_of(r) && arrived(r, l)) {
+	while (n <= mask_of(r) && (all || in_flight(l)) && arrived(r, l)) {
 		if (!carry_one(r, l)) {
 			r->stalled = true;
 			break;
@@ -264,7 +272,8 @@ static bool post_line(struct adv_relay *r, struct adv_relay_lane *l,
 	adv_post_write(&post, r->link, bytes + 8, sizeof(*line) - 8, o->staging_lkey, to + 8,
 		       o->mirror_rkey);
 	adv_post_write(&post, r->link, bytes, 8, o->staging_lkey, to, o->mirror_rkey);
-	if (l->armed)
+	/* A device that does not place in order has placed both when the immediate has come. */
+	if (l->armed || o->hand_over)
 		adv_post_immediate(&post, immediate_of(r, l, ADV_WIRE_NOTE));
 	return adv_link_post(r->link, &post, true) == 0;
 }
@@ -276,7 +285,7 @@ static bool carry_line(struct adv_relay *r, struct adv_relay_lane *l)
 	/* Acquire: the record of the death lies there before the generation. */
 	uint64_t generation = atomic_load_explicit(&l->node_line->generation, memory_order_acquire);
 	if (adv_generation_epoch(generation) != l->epoch)
-		carry_lane(r, l);
+		carry_lane(r, l, true);
 	if (r->stalled)
 		return false;
 	memcpy(&line, l->node_line, sizeof(line));
@@ -341,7 +350,7 @@ unsigned adv_relay_carry(struct adv_relay *r)
 	}
 	for (uint32_t i = 0; i < r->nr_active && !r->ending;) {
 		struct adv_relay_lane *l = &r->options.lanes[r->options.active[i]];
-		n += carry_lane(r, l);
+		n += carry_lane(r, l, false);
 		if (in_flight(l)) {
 			i++;
 			continue;
@@ -364,7 +373,8 @@ bool adv_relay_sleep(struct adv_relay *r)
 		atomic_store_explicit(&r->options.lanes[r->options.active[i]].caller_line->state,
 				      ADV_SIDE_SLEEPING, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	for (uint32_t i = 0; i < r->nr_active && !r->stalled; i++)
+	/* What there is no room for waits for the device; what a lease that ends has left is not carried. */
+	for (uint32_t i = 0; i < r->nr_active && !r->stalled && !r->ending; i++)
 		if (arrived(r, &r->options.lanes[r->options.active[i]])) {
 			adv_relay_awake(r);
 			return false;

@@ -65,7 +65,11 @@
 #define ADV_PEER_TIMEOUT_MS_DEFAULT 3000
 #define ADV_POLLERS_MAX		    64
 #define ADV_VERBS_PORT_DEFAULT	    7340
-#define ADV_QUIET_MS		    100 /* a client has so long to say that it writes no more */
+#define ADV_PINGPONG_BYTES_MAX	    ADV_MIB /* a ping */
+#define ADV_PINGPONG_DEPTH_MAX	    256	    /* pings in flight */
+#define ADV_PINGPONG_SPIN_MS	    5	    /* a poller waits so long for the next one */
+#define ADV_PINGPONGS_MAX	    16	    /* a node, one for each lease */
+#define ADV_QUIET_MS		    100	    /* a client has so long to say that it writes no more */
 #define ADV_CONNECTIONS_MAX	    4096
 #define ADV_HTTP_HEADER_BYTES_MAX   16384
 #define ADV_HTTP_BODY_BYTES_MAX \

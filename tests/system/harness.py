@@ -4,7 +4,7 @@ Every test starts from a private state directory. Nothing asserts on time; every
 Environment: ADVERB_BUILD is the build directory, ADVERB_MUST_HAVE a comma-separated list that turns skips into failures,
 ADVERB_CGROUP a cgroup v2 directory with controllers, in which each node then gets a group of its own.
 ADVERB_FABRIC=verbs runs the same tests over RDMA: nodes listen on the device at ADVERB_RDMA_ADDRESS, with ADVERB_NODE_OPTIONS, and clients come
-as a tenant with a token.
+as a tenant with a token; a test whose work requests did not move has called nothing, and fails.
 """
 
 import hashlib
@@ -35,6 +35,8 @@ WAIT_S = 60
 
 ports = iter(range(7400, 7999))
 hosts = {}  # of each node's socket: where its lanes are to be had
+work_requests = 0  # that nodes of this process have sent over RDMA, in all tests so far
+nodes_started = 0
 
 
 class Skip(Exception):
@@ -120,6 +122,8 @@ class Node:
         os.environ["ADVERB_TOKEN"] = TOKEN
 
     def start(self, expect_failure=False):
+        global nodes_started
+        nodes_started += 1
         command = as_user(self.user) + self.wrap + [
             ADVERB, "serve", "--state", self.state, "--listen", f"unix:{self.socket}",
         ] + self.options
@@ -158,15 +162,26 @@ class Node:
         with open(self.log_path, errors="replace") as f:
             return f.read()
 
+    def note_work(self):
+        """Over verbs: what this run of the node has sent."""
+        global work_requests
+        if VERBS:
+            try:
+                work_requests += self.status()["verbs"]["counters"]["requests"]
+            except (OSError, KeyError, AssertionError):
+                pass  # it serves nobody any more
+
     def stop(self):
         if self.process is None or self.process.poll() is not None:
             return
+        self.note_work()
         self.processes()
         os.kill(self.process.pid, signal.SIGTERM)
         self.process.wait(WAIT_S)
 
     def kill(self):
         """SIGKILL to the node alone: the warden must see to the rest."""
+        self.note_work()
         self.processes()
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait(WAIT_S)
@@ -309,6 +324,12 @@ def ordinary_user():
     raise Skip("there is no ordinary user on this machine")
 
 
+def without_calls(test):
+    """Marks a test that need not call anything."""
+    test.calls_nothing = True
+    return test
+
+
 def run(tests):
     """Runs functions as TAP. Arguments name the ones to run; default all."""
     chosen = [t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]]
@@ -316,8 +337,11 @@ def run(tests):
     failed = 0
     for number, test in enumerate(chosen, 1):
         name = test.__name__
+        before, started = work_requests, nodes_started
         try:
             test()
+            if VERBS and nodes_started > started and not getattr(test, "calls_nothing", False):
+                assert work_requests > before, "no work request went over RDMA"
             print(f"ok {number} - {name}")
         except Skip as skip:
             print(f"ok {number} - {name} # SKIP {skip}")
