@@ -112,7 +112,33 @@ def elf_all():
         write("elf", name, data)
 
 
+# ---- verbs: a byte for side, placement and slots, then operations as in fuzz_verbs.c ----
+
+def verbs():
+    submit, take, serve, relay = b"\x00\x01\x08", b"\x10", b"\x20\0\x01", b"\x30"
+    large, arm, die = b"\x00\x02\xff", b"\x41", b"\x40\0"
+    call = submit + relay + serve + relay + take
+    forged = bytes([0]) + bytes(32) + struct.pack("<QIIHHHH", 1, 8, 0, 0, 0, 0, 1) + bytes(8)
+    wild = bytes([127]) + b"\xff" * 64
+
+    def immediate(kind, seq):
+        return b"\x5f\0" + bytes([kind]) + struct.pack("<H", seq)
+    for side in (0, 1):
+        for name, bits in (("memory", 0), ("handed", 2), ("staged", 4)):
+            kind = bytes([side | bits | 3 << 4])
+            calls = call + large + relay + serve + relay + take
+            strange = b"\x53" + forged + b"\x54" + wild + b"\x50\x10\0\0\0\xff" + b"\xa5" * 255 + b"\x52\0\0\0\0\x40" + b"\x01" * 64
+            says = b"".join(immediate(k, n) for k, n in ((0, 1), (1, 0), (2, 0), (3, 9), (4, 1), (0x18, 2), (0x40, 65535)))
+            end = serve + relay + take + die + relay + arm + submit + relay + serve + relay + take
+            write("verbs", f"{'client' if side else 'node'}-{name}", kind + calls + arm + strange + says + end)
+    hello = struct.pack("<BBHIQ", 1, 2, 0, 7, 77) + bytes(32)
+    for name, data in (("good", hello), ("version", b"\x02" + hello[1:]), ("flags", hello[:1] + b"\xff" + hello[2:]), ("zero", bytes(48))):
+        write("verbs", "hello-" + name, b"\x08" + bytes([56, 1]) + data + bytes(48) + b"\x11")
+    write("verbs", "hello-short", b"\x08" + bytes([20, 0]) + hello)
+
+
 if __name__ == "__main__":
+    verbs()
     lane()
     http()
     elf_all()
