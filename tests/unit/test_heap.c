@@ -50,7 +50,9 @@ static struct adv_heap *heap(void)
 Test(heap, every_size_is_aligned_covered_and_its_own)
 {
 	struct adv_heap *h = heap();
-	enum { NR = 3000 };
+	enum {
+		NR = 3000
+	};
 	static uint8_t *at[NR];
 	static size_t size[NR];
 	size_t next = 0;
@@ -63,7 +65,7 @@ Test(heap, every_size_is_aligned_covered_and_its_own)
 		if (size[i] > 0)
 			cr_assert(adv_heap_covers(h, at[i], size[i], &key));
 		memset(at[i], (int)i, size[i]);
-		next = i < 2200 ? next + 1 : (next * 7 + 13) % 100000;
+		next = i < 2200 ? next + 1 : (next * 7 + 13) % 300000;
 	}
 	for (size_t i = 0; i < NR; i++) {
 		for (size_t k = 0; k < size[i]; k += size[i] / 7 + 1)
@@ -78,7 +80,8 @@ Test(heap, every_size_is_aligned_covered_and_its_own)
 Test(heap, what_was_freed_is_used_again)
 {
 	struct adv_heap *h = heap();
-	static const size_t sizes[] = {1, 64, 65, 4096, 30000, 32768, 32769, 1 << 20, 9 << 20};
+	static const size_t sizes[] = {1,     64,    65,      4096,    30000,  32768,
+				       32769, 65537, 1 << 20, 4 << 20, 9 << 20};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		void *first = adv_heap_alloc(h, sizes[i]);
 		size_t bytes = device.bytes;
@@ -95,7 +98,9 @@ Test(heap, what_was_freed_is_used_again)
 Test(heap, many_objects_come_and_go_in_any_order)
 {
 	struct adv_heap *h = heap();
-	enum { NR = 4096 };
+	enum {
+		NR = 4096
+	};
 	static void *at[NR];
 	unsigned seed = 1;
 	size_t most = 0;
@@ -116,16 +121,16 @@ Test(heap, a_range_that_is_not_in_one_chunk_is_not_covered)
 {
 	struct adv_heap *h = heap();
 	uint32_t key, other;
-	uint8_t *first = adv_heap_alloc(h, 4 << 20);
-	uint8_t *second = adv_heap_alloc(h, 4 << 20);
+	uint8_t *first = adv_heap_alloc(h, 5 << 20);
+	uint8_t *second = adv_heap_alloc(h, 5 << 20);
 	char local[64];
-	cr_assert_eq(second, first + (4 << 20), "chunks follow each other here");
-	cr_assert(adv_heap_covers(h, first, 4 << 20, &key));
-	cr_assert(adv_heap_covers(h, second, 4 << 20, &other));
+	cr_assert_eq(second, first + (5 << 20), "chunks follow each other here");
+	cr_assert(adv_heap_covers(h, first, 5 << 20, &key));
+	cr_assert(adv_heap_covers(h, second, 5 << 20, &other));
 	cr_assert_neq(key, other);
-	cr_assert_not(adv_heap_covers(h, first, (4 << 20) + 1, &key));
-	cr_assert_not(adv_heap_covers(h, first + (4 << 20) - 1, 2, &key));
-	cr_assert_not(adv_heap_covers(h, second, (4 << 20) + 1, &key));
+	cr_assert_not(adv_heap_covers(h, first, (5 << 20) + 1, &key));
+	cr_assert_not(adv_heap_covers(h, first + (5 << 20) - 1, 2, &key));
+	cr_assert_not(adv_heap_covers(h, second, (5 << 20) + 1, &key));
 	cr_assert_not(adv_heap_covers(h, first - 1, 1, &key));
 	cr_assert_not(adv_heap_covers(h, first - 1, 2, &key));
 	cr_assert_not(adv_heap_covers(h, local, sizeof(local), &key));
@@ -137,18 +142,23 @@ Test(heap, a_range_that_is_not_in_one_chunk_is_not_covered)
 Test(heap, what_is_not_an_object_is_not_freed)
 {
 	struct adv_heap *h = heap();
-	uint8_t *small = adv_heap_alloc(h, 100), *large = adv_heap_alloc(h, 200000);
+	uint8_t *small = adv_heap_alloc(h, 100), *large = adv_heap_alloc(h, 200000),
+		*larger = adv_heap_alloc(h, 5 << 20);
 	char local;
 	cr_assert_not(adv_heap_free(h, small + 1));
 	cr_assert_not(adv_heap_free(h, small + 64));
 	cr_assert_not(adv_heap_free(h, large + 64));
 	cr_assert_not(adv_heap_free(h, large + 65536));
+	cr_assert_not(adv_heap_free(h, larger + 64));
+	cr_assert_not(adv_heap_free(h, larger + 65536));
 	cr_assert_not(adv_heap_free(h, &local));
 	cr_assert(adv_heap_free(h, NULL));
 	cr_assert(adv_heap_free(h, small));
 	cr_assert_not(adv_heap_free(h, small), "twice");
 	cr_assert(adv_heap_free(h, large));
 	cr_assert_not(adv_heap_free(h, large), "twice");
+	cr_assert(adv_heap_free(h, larger));
+	cr_assert_not(adv_heap_free(h, larger), "twice");
 	adv_heap_destroy(h);
 }
 
