@@ -5,6 +5,7 @@ The client's end is veth0 (10.77.0.1, rxe0), the node's veth1 (10.77.0.2, rxe1);
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 
-from harness import ADVERB, BUILD, RDMA_ADDRESS, TOKEN, WAIT_S, Node, hosts, run, wait_for
+from harness import ADVERB, BUILD, RDMA_ADDRESS, TOKEN, WAIT_S, Node, hosts, run, wait_for, without_calls
 from libadverb import AdverbError, Client
 
 CLIENT_ADDRESS = "10.77.0.1"
@@ -123,6 +124,7 @@ def an_event_loop_can_wait(node):
 
 # ---- who may come ----
 
+@without_calls
 def a_wrong_token_is_refused():
     with Node() as node:
         node.deployed("echo")
@@ -138,6 +140,7 @@ def a_wrong_token_is_refused():
                 os.environ["ADVERB_TOKEN"] = TOKEN
 
 
+@without_calls
 def nobody_listens():
     os.environ["ADVERB_TOKEN"] = TOKEN
     hosts["nobody"] = f"verbs://{RDMA_ADDRESS}:7999"
@@ -148,6 +151,7 @@ def nobody_listens():
         assert e.status == "no_node", e
 
 
+@without_calls
 def too_little_locked_memory():
     with Node() as node:
         node.deployed("echo")
@@ -197,6 +201,144 @@ ROGUES = [rogue("beyond-inputs"), rogue("checksum", "bad_entry"), rogue("epoch")
           rogue("guessed-key"), rogue("into-header"), rogue("into-outputs"), rogue("late"), rogue("length"),
           rogue("nonsense"), rogue("reads"), rogue("sends"), rogue("slot"), rogue("strangers", "not its token"),
           rogue("torn")]
+
+
+# ---- what is said of devices ----
+
+def devices():
+    got = subprocess.run([ADVERB, "devices", "--json"], capture_output=True, timeout=WAIT_S, check=True)
+    return {d["name"]: d for d in json.loads(got.stdout)["devices"]}
+
+
+@without_calls
+def a_machine_without_devices():
+    """First: a device that this process has used stays open until it ends. What is to be loaded is said."""
+    sh("rdma link delete rxe0; rdma link delete rxe1")
+    try:
+        got = subprocess.run([ADVERB, "devices"], capture_output=True, timeout=WAIT_S, check=False)
+        assert got.returncode == 1 and b"no RDMA device" in got.stderr and b"rdma_rxe" in got.stderr, got
+        assert not got.stdout and got.stderr.count(b"\n") == 1, got
+    finally:
+        sh("rdma link add rxe0 type rxe netdev veth0; rdma link add rxe1 type rxe netdev veth1")
+
+
+@without_calls
+def devices_are_listed():
+    listed = devices()
+    assert set(listed) == {"rxe0", "rxe1"}, listed
+    one = listed["rxe1"]
+    assert one["usable"] and one["software"] and one["address"] == f"{RDMA_ADDRESS}:7340", one
+    assert one["placement"] == "memory" and one["placement_why"] and one["max_inline"] >= 64, one
+    (port,) = one["ports"]
+    assert port["state"] == "active" and port["link_layer"] == "Ethernet" and port["mtu"] == 4096, port
+    assert [g["gid"] for g in port["gids"] if g["used"]] == [f"::ffff:{RDMA_ADDRESS}"] == [one["gid"]], port
+    assert all(g["why_not"] for g in port["gids"] if not g["used"]), port
+    text = subprocess.run([ADVERB, "devices"], capture_output=True, timeout=WAIT_S, check=True).stdout.decode()
+    assert f"listens on {RDMA_ADDRESS}:7340" in text and "link-local" in text, text
+
+
+@without_calls
+def a_port_that_is_down_is_not_used():
+    sh("ip link set veth1 down")
+    try:
+        one = wait_for("the port to be down", lambda: (d := devices()["rxe1"]) and not d["usable"] and d)
+        assert "no active port" in one["why_not"], one
+        node = Node()
+        node.options = ["--verbs", "rxe1", "--insecure-control"]
+        assert node.start(expect_failure=True) != 0
+        assert "rxe1" in node.log() and "no active port" in node.log(), node.log()
+        node.__exit__(None, None, None)
+    finally:
+        cable_up()
+    wait_for("the port to be up", lambda: devices()["rxe1"]["usable"])
+
+
+@moved
+def status_shows_the_address(node):
+    with over_wire(node) as client, client.lease("echo") as lease:
+        assert lease.invoke("echo", b"x")[0] == "ok"
+    verbs = node.status()["verbs"]
+    assert verbs["address"] == f"{RDMA_ADDRESS}:{node.port}" and verbs["gid"] == f"::ffff:{RDMA_ADDRESS}", verbs
+    text = subprocess.run([ADVERB, "status", "--host", f"unix:{node.socket}"], capture_output=True, timeout=WAIT_S,
+                          check=True).stdout.decode()
+    assert verbs["address"] in text and verbs["gid"] in text, text
+
+
+# ---- the bare fabric beside a lease ----
+
+def no_ping_pongs(node):
+    wait_for("ping-pongs and queue pairs to go",
+             lambda: (v := node.status()["verbs"])["pingpongs"] == 0 and v["links"] == 0)
+
+
+def latency(node, *options):
+    got = node.cli("latency", "--host", wire(node), "--baseline", "--json", *options)
+    assert got.returncode == 0, got.stderr.decode()
+    return json.loads(got.stdout)["results"]
+
+
+def compared(row):
+    low, high = row["ratio_p50_range"]
+    return (row["fabric"] == "verbs" and row["count"] > 0 and row["blocks"] > 0 and 0 < low <= row["ratio_p50"] <= high
+            and 0 < row["baseline_ns"]["min"] <= row["baseline_ns"]["p50"] and isinstance(row["overhead_p50_ns"], int)
+            and isinstance(row["noisy"], bool))
+
+
+@moved
+def latency_with_a_baseline(node):
+    rows = latency(node, "--mode", "hot,warm", "--payload", "8,20000", "--count", "40")
+    assert [(r["mode"], r["payload"]) for r in rows] == [("hot", 8), ("warm", 8), ("hot", 20000), ("warm", 20000)], rows
+    assert all(compared(r) for r in rows), rows
+    no_ping_pongs(node)
+
+
+@moved
+def latency_with_many_in_flight(node):
+    (row,) = latency(node, "--inflight", "16", "--count", "320")
+    low, high = row["ratio_per_s_range"]
+    assert compared(row) and row["inflight"] == 16 and row["baseline_per_s"] > 0 and 0 < low <= row["ratio_per_s"] <= high, row
+    no_ping_pongs(node)
+    got = node.cli("latency", "--host", wire(node), "--baseline", "--payload", "2MiB", "--count", "1")
+    assert got.returncode != 0 and "at most" in got.stderr.decode(), got
+    no_ping_pongs(node)
+
+
+def pings(node, act):
+    return subprocess.Popen([os.path.join(BUILD, "tests", "rdma", "pings"), wire(node), act], stdout=subprocess.PIPE)
+
+
+def ping_pongs(act, detail=""):
+    @moved
+    def test(node):
+        child = pings(node, act)
+        said = child.communicate(timeout=WAIT_S)[0].decode()
+        assert child.returncode == 0 and detail in said, (child.returncode, said)
+        no_ping_pongs(node)
+    test.__name__ = "ping_pongs_" + act.replace("-", "_")
+    return test
+
+
+@moved
+def a_ping_pong_ends_with_its_lease(node):
+    child = pings(node, "until-it-ends")
+    assert child.stdout.readline().strip() == b"started"
+    assert node.status()["verbs"]["pingpongs"] == 1
+    (lease,) = leases(node)
+    assert node.request("DELETE", f"/v1/leases/{lease['id']}")[0] == 200
+    wait_for("the ping-pong to go", lambda: node.status()["verbs"]["pingpongs"] == 0)
+    said = child.communicate(timeout=WAIT_S)[0].decode()
+    assert child.returncode == 0 and "ended" in said, (child.returncode, said)
+    no_ping_pongs(node)
+
+
+@moved
+def a_killed_client_leaves_no_ping_pong(node):
+    child = pings(node, "until-it-ends")
+    assert child.stdout.readline().strip() == b"started"
+    os.kill(child.pid, signal.SIGKILL)
+    no_ping_pongs(node)
+    child.communicate(timeout=WAIT_S)
+    wait_for("its lease to end", lambda: not leases(node))
 
 
 # ---- hosts, links and devices that fail ----
@@ -392,9 +534,12 @@ def a_device_that_is_taken_away():
 
 
 if __name__ == "__main__":
-    run([a_call_goes_over_the_cable, the_second_lease_does_not_connect, leases_side_by_side, large_payloads,
+    run([a_machine_without_devices, a_call_goes_over_the_cable, the_second_lease_does_not_connect, leases_side_by_side, large_payloads,
          status_shows_the_fabric, an_event_loop_can_wait, a_wrong_token_is_refused, nobody_listens, too_little_locked_memory]
         + ROGUES +
+        [devices_are_listed, a_port_that_is_down_is_not_used, status_shows_the_address,
+         latency_with_a_baseline, latency_with_many_in_flight, ping_pongs("one-at-a-time", "already"), ping_pongs("too-much"),
+         ping_pongs("beyond", "remote access error"), a_ping_pong_ends_with_its_lease, a_killed_client_leaves_no_ping_pong] +
         [a_killed_client_loses_its_lease, a_killed_client_in_the_middle_of_calls, a_killed_node_ends_calls,
          a_cable_that_is_back_in_time_keeps_the_lease, a_cable_that_stays_away_ends_the_lease,
          an_interface_that_goes_down_is_a_status, netem("loss 1%"), netem("loss 5%"), netem("delay 1ms reorder 25%"), an_idle_node_costs_nothing,

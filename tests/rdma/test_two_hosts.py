@@ -1,0 +1,560 @@
+#!/usr/bin/env python3
+"""A node and its clients on two hosts: two guests with a kernel and a device each, and a cable between them that can be cut. See two-guests.
+
+	test_two_hosts.py [TEST]...          the tests, outside of both guests
+	test_two_hosts.py node DIRECTORY     what they ask of the node's guest (1)
+	test_two_hosts.py client DIRECTORY   and of the client's (2)
+
+A test reads top to bottom: it tells either side what to do, by files and never by the cable, and looks at what came of it. Times are printed, nothing
+asserts on them. The last tests cut the power of a guest. Environment as in tests/system/harness.py.
+"""
+
+import functools
+import hashlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import harness
+from harness import ADVERB, TOKEN, module, wait_for
+from guests import BeginAnew, GuestFailed, Pair, Remote, serve
+
+NODE, NODE6, CLIENT = "10.78.0.1", "fd00:adb::1", "10.78.0.2"
+PORT = 7340
+HOST = f"verbs://{NODE}"
+PEER_TIMEOUT_S = 3
+LIMIT_S = 540  # of a guest
+ENDS = ("ok", "link_lost", "node_gone", "closed")  # how a call may end when its way is cut for a while
+
+
+def sh(command):
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{command}: status {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}"
+    return done.stdout.decode()
+
+
+class Host:
+    """What either guest does when asked."""
+
+    def sh(self, command):
+        return sh(command)
+
+    def begin_anew(self):
+        raise BeginAnew
+
+    def cable(self, state):
+        sh(f"ip link set eth0 {state}")
+
+    def netem(self, what):
+        sh(f"tc qdisc replace dev eth0 root netem {what}" if what else "tc qdisc del dev eth0 root")
+
+    def packets(self):
+        with open("/sys/class/net/eth0/statistics/rx_packets") as f:
+            return int(f.read())
+
+
+# ---- in the node's guest ----
+
+class NodeSide(Host):
+    """One node at a time."""
+
+    def __init__(self):
+        self.node = None
+
+    def start(self, *options):
+        """The directory stays from one run to the next."""
+        if self.node is None:
+            self.node = harness.Node(keep=True)
+            conf = os.path.join(self.node.directory, "adverb.conf")
+            with open(conf, "w") as f:
+                f.write(f"[tenant tester]\ntoken_sha256 = {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+            os.chmod(conf, 0o644)
+            self.first = ["--config", conf, "--insecure-control"]
+        self.node.options = self.first + list(options)
+        self.node.start()
+
+    def fails(self, *options):
+        """The text with which it does not start."""
+        node = harness.Node("--insecure-control", *options)
+        status = node.start(expect_failure=True)
+        assert status != 0
+        return node.log()
+
+    def stop(self):
+        self.node.stop()
+        wait_for("its processes to end", lambda: not self.node.processes())
+
+    def kill(self):
+        self.node.kill()
+        wait_for("the warden and its sandboxes to end", lambda: not self.node.processes())
+
+    def log(self):
+        """What the last run said, but for its defaults."""
+        lines = self.node.log().splitlines() if self.node else []
+        starts = [i for i, line in enumerate(lines) if line.startswith("adverb: state ")]
+        return "\n".join(line for line in lines[(starts or [0])[-1]:] if "(default)" not in line)
+
+    def status(self):
+        return self.node.status()
+
+    def status_text(self):
+        return self.node.cli("status").stdout.decode()
+
+    def leases(self):
+        return self.node.get("/v1/leases")[1]["leases"]
+
+    def wait_free(self):
+        """Until nothing is left of any client; after how many seconds that was."""
+        begun = time.monotonic()
+
+        def free():
+            status = self.node.status()
+            cores = status["cores"]
+            return not self.leases() and status["verbs"]["links"] == 0 and cores["free"] == cores["total"]
+        wait_for("leases, queue pairs and cores to be free", free)
+        return time.monotonic() - begun
+
+
+# ---- in the client's guest ----
+
+class ClientSide(Host):
+    """One lease at a time."""
+
+    def __init__(self):
+        os.environ["ADVERB_TOKEN"] = TOKEN
+        self.client = self.lease = None
+
+    def cli(self, arguments, text=""):
+        done = subprocess.run([ADVERB, *arguments], input=text.encode(), capture_output=True, timeout=60, check=False)
+        return [done.returncode, done.stdout.decode(), done.stderr.decode()]
+
+    def open(self, host, name="echo", options=None):
+        """What became of it, in two words: its status and its text."""
+        try:
+            harness.hosts["there"] = host
+            self.client = Client("there")
+            self.lease = self.client.lease(name, **(options or {}))
+            return ["ok", ""]
+        except AdverbError as e:
+            self.close()
+            return [e.status, e.text]
+
+    def lease_again(self, name="echo"):
+        """By the handle that is there."""
+        try:
+            if self.lease is not None:
+                self.lease.close()
+            self.lease = self.client.lease(name)
+            return "ok"
+        except AdverbError as e:
+            self.lease = None
+            return f"{e.status}: {e.text}"
+
+    def close(self):
+        if self.lease is not None:
+            self.lease.close()
+        if self.client is not None:
+            self.client.close()
+        self.client = self.lease = None
+
+    def state(self):
+        return self.lease.state()
+
+    def call(self, name="echo", seconds=20):
+        """The status it ended with; ok only when the output was right."""
+        data = os.urandom(3000)
+        status, out = self.lease.invoke(name, data, timeout_us=int(seconds * 1e6))
+        assert status != "ok" or out == data
+        return status
+
+    def calls(self, number, size, inflight=4):
+        """That all of them were answered with what they had asked."""
+        for first in range(0, number, inflight):
+            payloads = [bytes([i % 251]) * size for i in range(first, min(first + inflight, number))]
+            tags = {self.lease.submit("echo", p, timeout_us=60_000_000, capacity=max(size, 1)): p for p in payloads}
+            done = self.lease.take(len(tags), timeout_us=60_000_000)
+            assert {t: d[:2] for t, d in done.items()} == {t: ("ok", p) for t, p in tags.items()}
+
+    def large(self, size):
+        data = os.urandom(size)
+        begun = time.monotonic()
+        got = self.lease.invoke("echo", data, timeout_us=60_000_000)
+        assert got == ("ok", data), got[0]
+        return time.monotonic() - begun
+
+    def submit(self, name="loops", seconds=20):
+        self.tag = self.lease.submit(name, b"x" * 100, timeout_us=int(seconds * 1e6))
+        self.submitted = time.monotonic()
+
+    def take(self, seconds=60):
+        """The status of what was submitted, and how long that took. None: not even its deadline ended it."""
+        done = self.lease.take(1, timeout_us=int(seconds * 1e6))
+        return [done[self.tag][0] if done else None, time.monotonic() - self.submitted]
+
+    def go_on_calling(self):
+        """One call after the other until one fails or end_calls()."""
+        self.stop = threading.Event()
+        self.ended = ("ok", 0)
+
+        def go_on():
+            n = 0
+            while not self.stop.is_set() and self.ended[0] == "ok":
+                self.ended = (self.call(), n)
+                n += 1
+        self.thread = threading.Thread(target=go_on)
+        self.thread.start()
+
+    def end_calls(self):
+        """How the last one ended, and how many had not failed."""
+        self.stop.set()
+        self.thread.join()
+        return list(self.ended)
+
+
+# ---- the tests ----
+
+class Hosts:
+    """The two guests, and what the tests have of them."""
+    pair = node = client = None
+
+
+def boot(number):
+    side = "node" if number == 1 else "client"
+    environment = {k: v for k, v in os.environ.items() if k in ("ADVERB_BUILD", "ADVERB_MUST_HAVE")}
+    environment.update(PYTHONPATH=os.path.dirname(os.path.abspath(harness.__file__)), PYTHONDONTWRITEBYTECODE="1")
+    words = ["env", *(f"{k}={v}" for k, v in environment.items()), sys.executable, os.path.abspath(__file__), side]
+    remote = Remote(Hosts.pair, number, " ".join(map(shlex.quote, words)))
+    setattr(Hosts, side, remote)
+    return remote
+
+
+def counted():
+    return Hosts.node.status()["verbs"]["counters"]
+
+
+def deploy(host, *names):
+    for name in names:
+        status, _, err = Hosts.client.cli(["deploy", name, module(name), "--host", host])
+        assert status == 0, err
+
+
+def lease(host=HOST, name="echo", options=None):
+    got = Hosts.client.open(host, name, options)
+    assert got[0] == "ok", got
+
+
+def across(*options, host=HOST):
+    """A test with a node, and with modules that the client has deployed over the cable. Work requests must move."""
+    def decorate(test):
+        @functools.wraps(test)
+        def with_node():
+            Hosts.node.start(*(options or ("--verbs", "rxe0")))
+            try:
+                deploy(host, "echo", "acts")
+                before = counted()
+                test(Hosts.node, Hosts.client)
+                after = counted()
+                assert after["requests"] > before["requests"] and after["immediates"] > before["immediates"], \
+                    (before, after)
+                Hosts.client.close()
+            except BaseException:
+                try_to_clean()
+                raise
+            Hosts.node.stop()
+        return with_node
+    return decorate
+
+
+def try_to_clean():
+    """After a failure, so that the next test begins as if there had been none."""
+    for what in (lambda: print("# the node's log:\n# " + Hosts.node.log().replace("\n", "\n# ")), lambda: Hosts.client.cable("up"),
+                 lambda: Hosts.node.cable("up"), Hosts.client.begin_anew, Hosts.node.kill):
+        try:
+            what()
+        except (AssertionError, GuestFailed) as e:
+            print(f"# cleaning up: {str(e).splitlines()[-1]}")
+
+
+@across()
+def calls_go_over_the_cable(node, client):
+    before = node.packets()
+    lease()
+    client.calls(50, 8)
+    client.calls(50, 3000)
+    assert node.packets() >= before + 100
+    (one,) = node.leases()
+    assert one["fabric"] == "verbs", one
+    client.close()
+    status, out, err = client.cli(["invoke", "echo/reverse", "--host", HOST], "desserts")
+    assert (status, out) == (0, "stressed"), err
+
+
+@across()
+def large_payloads(_, client):
+    size = 8 << 20
+    lease(options={"slots": 1, "in_capacity": size, "out_capacity": size})
+    print(f"# {size >> 20} MiB there and back: {client.large(size):.2f} s")
+
+
+# ---- addresses ----
+
+def said(node, device, address, gid):
+    """What the node says of itself, to programs and to people."""
+    verbs, text = node.status()["verbs"], node.status_text()
+    assert verbs["device"] == device and verbs.get("address") == address and verbs.get("gid") == gid, verbs
+    assert device in text and address in text and gid in text, text
+
+
+def reached(*hosts):
+    for host in hosts:
+        lease(host)
+        Hosts.client.calls(8, 100)
+        Hosts.client.close()
+
+
+@across("--verbs", "rxe0")
+def a_device_by_name(node, _):
+    said(node, "rxe0", f"{NODE}:{PORT}", f"::ffff:{NODE}")
+    reached(f"verbs://{NODE}", f"verbs://{NODE}:{PORT}", f"verbs://{NODE}:{PORT}?from={CLIENT}", f"{NODE}:{PORT}")
+
+
+@across("--verbs", f"{NODE}:7351", host=f"verbs://{NODE}:7351")
+def an_ipv4_address_and_a_port(node, _):
+    said(node, "rxe0", f"{NODE}:7351", f"::ffff:{NODE}")
+    reached(f"verbs://{NODE}:7351")
+
+
+@across("--verbs", NODE6, host=f"verbs://[{NODE6}]")
+def an_ipv6_address(node, _):
+    said(node, "rxe0", f"[{NODE6}]:{PORT}", NODE6)
+    reached(f"verbs://[{NODE6}]", f"verbs://[{NODE6}]:{PORT}")
+
+
+@across("--verbs", f"[{NODE6}]:7352", host=f"verbs://[{NODE6}]:7352")
+def an_ipv6_address_and_a_port(node, _):
+    said(node, "rxe0", f"[{NODE6}]:7352", NODE6)
+    reached(f"verbs://[{NODE6}]:7352")
+
+
+@across()
+def a_host_name(_, client):
+    client.sh(f"echo '{NODE} node.test' >>/etc/hosts")
+    reached("verbs://node.test", f"verbs://node.test:{PORT}", f"node.test:{PORT}")
+
+
+@across()
+def a_host_name_with_two_addresses(_, client):
+    """The node listens on one of them, and a resolver gives the other first."""
+    client.sh(f"echo '{NODE6} both.test' >>/etc/hosts; echo '{NODE} both.test' >>/etc/hosts")
+    reached("verbs://both.test")
+
+
+@across()
+def wrong_addresses(node, client):
+    reached(HOST)
+    for host, status, word in ((f"verbs://{NODE}:7999", "no_node", "refused"),
+                               (f"verbs://[{NODE6}]", "no_node", "refused"),
+                               ("verbs://10.78.0.99", "no_node", "10.78.0.99"),
+                               ("verbs://nowhere.test", "no_node", "nowhere.test"),
+                               (f"{HOST}:0", "invalid", "HOST:PORT"),
+                               (f"{HOST}:port", "invalid", "HOST:PORT"),
+                               (f"verbs://[{NODE6}", "invalid", "HOST:PORT"),
+                               (f"verbs://{NODE6}:{PORT}", "invalid", "brackets"),
+                               (f"{HOST}?from=10.78.0.77", "no_node", "assign"),
+                               (f"rdma://{NODE}", "invalid", "verbs://")):
+        got = client.open(host)
+        assert got[0] == status and word in got[1], (host, got)
+    del node
+
+
+def places_where_no_node_can_listen():
+    node = Hosts.node
+    for where, words in (("mlx9_0", ("no RDMA device \"mlx9_0\"", "rxe0")), (CLIENT, (CLIENT, "no interface")),
+                         ("10.78.0.1:99999", ("ADDRESS",)), ("0.0.0.0", ("one RDMA device",))):
+        text = node.fails("--verbs", where)
+        assert all(w in text for w in words), (where, text)
+
+
+def a_node_without_verbs():
+    """The control API answers there, and nothing else does."""
+    Hosts.node.start("--control", f"{NODE}:{PORT}")
+    try:
+        deploy(f"tcp://{NODE}", "echo")
+        got = Hosts.client.open(HOST)
+        assert got[0] != "ok" and got[1], got
+        print(f"# {got[0]}: {got[1]}")
+    finally:
+        Hosts.node.stop()
+
+
+# ---- a cable that is cut, or bad ----
+
+def goes_on(node, client):
+    """A lease that lives still works; else there is another by the same handle, and nothing is left of the first. Says which."""
+    time.sleep(PEER_TIMEOUT_S + 1)  # both sides have noticed by then
+    what = "the same lease"
+    if client.state() != "ok" or client.call() != "ok":
+        what = "another lease"
+        again = client.lease_again()
+        if again != "ok":
+            print(f"# {again}")
+            make_devices_again()
+            what = "another lease by devices made again"
+            lease()
+        assert client.call() == "ok"
+    wait_for("the node to have one lease", lambda: len(node.leases()) == 1)
+    return what
+
+
+def make_devices_again():
+    """
+    Soft-RoCE loses more to an interface that is down than the queue pairs that send: its connection manager's own may be one of them,
+    and then no connection is made any more. Whoever has the device open must let go of it first.
+    """
+    Hosts.client.begin_anew()
+    Hosts.node.stop()
+    for host in (Hosts.client, Hosts.node):
+        host.sh("rdma link delete rxe0 && rdma link add rxe0 type rxe netdev eth0")
+    Hosts.node.start("--verbs", "rxe0")
+
+
+def interface_down(side, seconds, calling):
+    def test(node, client):
+        lease(options={"ttl_ms": 600_000})
+        host = getattr(Hosts, side)
+        assert client.call() == "ok"
+        if calling:
+            client.go_on_calling()
+            time.sleep(0.5)
+        host.cable("down")
+        time.sleep(seconds)
+        if calling and seconds > PEER_TIMEOUT_S:
+            # Both find out while there is no cable.
+            wait_for("the node to end the lease", lambda: not node.leases())
+            said_so(client)
+        host.cable("up")
+        if calling and seconds <= PEER_TIMEOUT_S:
+            said_so(client)
+        print(f"# {goes_on(node, client)}")
+    test.__name__ = f"{side}_interface_down_for_{seconds}_s{'_while_calling' if calling else ''}"
+    return across()(test)
+
+
+def said_so(client):
+    status, n = client.end_calls()
+    print(f"# {n} good calls, then {status}")
+    assert status in ENDS, status
+
+
+def bad_cable(what):
+    def test(_, client):
+        lease(options={"slots": 8})
+        Hosts.node.netem(what)
+        client.netem(what)
+        begun = time.monotonic()
+        try:
+            for size in (8, 3000, 20000):
+                client.calls(40, size)
+        finally:
+            client.netem("")
+            Hosts.node.netem("")
+        print(f"# 120 calls in {time.monotonic() - begun:.1f} s")
+    test.__name__ = "cable_with_" + "_".join(what.replace("%", "").split())
+    return across()(test)
+
+
+# ---- hosts that fail ----
+
+@across()
+def the_node_is_restarted(node, client):
+    lease()
+    assert client.call() == "ok"
+    run = node.status()["node"]["pid"]
+    for end in ("stop", "kill"):
+        node.ask(end)
+        wait_for("the client to know", lambda: client.state() != "ok")
+        print(f"# {end}: the lease is {client.state()}")
+        got = client.call(seconds=5)
+        assert got != "ok", got
+        node.start("--verbs", "rxe0")
+        before = counted()
+        assert client.lease_again() == "ok"
+        assert client.call() == "ok"
+        assert counted()["requests"] > before["requests"] and node.status()["node"]["pid"] != run
+    # Modules were kept; counters are the new run's.
+    client.calls(20, 100)
+
+
+def the_client_loses_power():
+    """In the middle of calls; then it boots, and comes again."""
+    Hosts.node.start("--verbs", "rxe0")
+    deploy(HOST, "echo")
+    before = counted()
+    lease(options={"ttl_ms": 600_000, "workers": 1})
+    Hosts.client.go_on_calling()
+    time.sleep(0.5)
+    assert len(Hosts.node.leases()) == 1 and counted()["requests"] > before["requests"]
+    Hosts.client.guest.cut_power()
+    print(f"# its lease, cores and queue pair are free after {Hosts.node.wait_free():.1f} s; peer_timeout is {PEER_TIMEOUT_S} s")
+    took = boot(2).wait_ready()
+    print(f"# it has booted again in {took:.0f} s")
+    before = counted()
+    reached(HOST)
+    assert counted()["requests"] > before["requests"]
+    Hosts.node.stop()
+
+
+def the_node_loses_power():
+    """In the middle of a call with a deadline that is far. The last test: nothing is left to ask."""
+    Hosts.node.start("--verbs", "rxe0")
+    deploy(HOST, "echo", "acts")
+    before = counted()
+    lease(name="acts", options={"slots": 2})
+    Hosts.client.submit("loops", 20)
+    wait_for("the node to hear of it", lambda: counted()["immediates"] > before["immediates"])
+    Hosts.node.guest.cut_power()
+    cut = time.monotonic()
+    status, _ = Hosts.client.take()
+    print(f"# the call ended {time.monotonic() - cut:.1f} s after the power as {status}; its deadline was 20 s")
+    assert status in ("node_gone", "link_lost"), status
+    wait_for("the lease to be over", lambda: Hosts.client.state() != "ok")
+    begun = time.monotonic()
+    got = Hosts.client.lease_again("acts")
+    assert got != "ok", got
+    print(f"# another lease is refused after {time.monotonic() - begun:.1f} s: {got}")
+    Hosts.client.close()
+
+
+TESTS = [calls_go_over_the_cable, large_payloads, a_device_by_name, an_ipv4_address_and_a_port, an_ipv6_address,
+         an_ipv6_address_and_a_port, a_host_name, a_host_name_with_two_addresses, wrong_addresses,
+         places_where_no_node_can_listen, a_node_without_verbs,
+         interface_down("client", 1, False), interface_down("client", 1, True), interface_down("client", 8, True),
+         interface_down("node", 1, False), interface_down("node", 1, True), interface_down("node", 8, True),
+         bad_cable("loss 1%"), bad_cable("loss 5%"), bad_cable("delay 1ms reorder 25%"),
+         the_node_is_restarted, the_client_loses_power, the_node_loses_power]
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with Pair(LIMIT_S) as Hosts.pair:
+        try:
+            boot(1)
+            boot(2)
+            print(f"# both guests are up after {max(Hosts.node.wait_ready(), Hosts.client.wait_ready()):.0f} s")
+        except GuestFailed as e:
+            print("1..1\nnot ok 1 - two guests\n# " + str(e).replace("\n", "\n# "))
+            sys.exit(1)
+        harness.run(TESTS)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["node"], ["client"]) and len(sys.argv) == 3:
+        if sys.argv[1] == "client":
+            from libadverb import AdverbError, Client
+        serve(sys.argv[2], NodeSide() if sys.argv[1] == "node" else ClientSide())
+    else:
+        main()
