@@ -293,7 +293,7 @@ static uint64_t cost(const struct cpu *cpu, int node, bool load_first)
 	return load << 40 | place << 32 | (uint32_t)(INT_MAX - cpu->os);
 }
 
-static struct cpu *best(struct adv_cores *c, uint32_t tenant, int node, bool share)
+static struct cpu *best(const struct adv_cores *c, uint32_t tenant, int node, bool share)
 {
 	struct cpu *found = NULL;
 	for (unsigned i = 0; i < c->nr_cpus; i++) {
@@ -344,18 +344,31 @@ static int roomiest(const struct adv_cores *c, uint32_t tenant)
 	return found;
 }
 
+/* Where the next worker is to sit; NULL: nowhere. */
+static struct cpu *next_place(const struct adv_cores *c, uint32_t tenant, int node, bool *shared)
+{
+	struct cpu *cpu = best(c, tenant, node, false);
+	*shared = cpu == NULL || cpu->house;
+	if (cpu == NULL && c->oversubscribe == ADV_OVERSUBSCRIBE_AUTO)
+		cpu = best(c, tenant, node, true);
+	return cpu;
+}
+
+int adv_cores_guess(const struct adv_cores *c, uint32_t tenant)
+{
+	bool shared;
+	const struct cpu *cpu = next_place(c, tenant, roomiest(c, tenant), &shared);
+	return cpu != NULL ? cpu->os : -1;
+}
+
 int adv_cores_take(struct adv_cores *c, uint32_t tenant, uint32_t n, struct adv_core *places)
 {
 	if (n == 0)
 		return -EINVAL;
 	int node = roomiest(c, tenant);
 	for (uint32_t i = 0; i < n; i++) {
-		struct cpu *cpu = best(c, tenant, node, false);
-		bool shared = cpu != NULL && cpu->house;
-		if (cpu == NULL && c->oversubscribe == ADV_OVERSUBSCRIBE_AUTO) {
-			cpu = best(c, tenant, node, true);
-			shared = true;
-		}
+		bool shared;
+		struct cpu *cpu = next_place(c, tenant, node, &shared);
 		if (cpu == NULL) {
 			adv_cores_give(c, tenant, i, places);
 			return -EBUSY;
@@ -382,6 +395,31 @@ int adv_cores_housekeeping(const struct adv_cores *c)
 		if (c->cpus[i].house)
 			return c->cpus[i].os;
 	return -1;
+}
+
+static bool is_worker(const struct adv_cores *c, int os)
+{
+	const struct cpu *cpu = cpu_of(c, os);
+	return cpu != NULL && cpu->worker;
+}
+
+const char *adv_cores_list(const struct adv_cores *c, char *out, size_t size)
+{
+	int last = 0;
+	size_t fill = 0;
+	out[0] = '\0';
+	for (unsigned i = 0; i < c->nr_cpus; i++)
+		if (c->cpus[i].os > last)
+			last = c->cpus[i].os;
+	for (int from = 0, to; from <= last && fill < size; from = to + 1) {
+		for (to = from; is_worker(c, to + 1) && is_worker(c, from); to++)
+			;
+		if (!is_worker(c, from))
+			continue;
+		fill += (size_t)snprintf(out + fill, size - fill, to > from ? "%s%d-%d" : "%s%d",
+					 fill > 0 ? "," : "", from, to);
+	}
+	return out;
 }
 
 uint32_t adv_cores_total(const struct adv_cores *c)

@@ -54,11 +54,17 @@ int adv_cores_take(struct adv_cores *cores, uint32_t tenant, uint32_t n, struct 
 void adv_cores_give(struct adv_cores *cores, uint32_t tenant, uint32_t n,
 		    const struct adv_core *places);
 
+/* The CPU of the next place, should it be this tenant's and the only one; -1: there is none. Takes nothing. */
+int adv_cores_guess(const struct adv_cores *cores, uint32_t tenant);
+
 /* Where poller number `i` runs, and whether it shares that CPU with workers or others: then it does not spin. */
 struct adv_core adv_cores_poller(const struct adv_cores *cores, uint32_t i);
 
 /* The CPU for the control thread and its like, -1 when the kernel is to choose. */
 int adv_cores_housekeeping(const struct adv_cores *cores);
+
+/* The CPUs for workers as a list like "2-63,66", cut where `out` ends. Returns `out`. */
+const char *adv_cores_list(const struct adv_cores *cores, char *out, size_t size);
 
 uint32_t adv_cores_total(const struct adv_cores *cores); /* CPUs for workers */
 uint32_t adv_cores_free(const struct adv_cores *cores);	 /* of these, without a worker */

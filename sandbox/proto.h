@@ -4,9 +4,11 @@
  *	node  ── adv_warden_request ──►  warden  ── adv_sandbox_order (forwarded, with its descriptors) ──►  sandbox
  *	node  ◄── adv_warden_event ────  warden
  *	node  ◄───────────────────────── adv_sandbox_report ─────────────────────────────────────────────   sandbox
+ *	node  ────────────────────────── adv_sandbox_order ──────────────────────────────────────────────►  sandbox
  *
  * Each sandbox has one socketpair. The sandbox holds one end; of the other the warden keeps a descriptor to write orders
- * and the node gets a descriptor to read reports. The warden never reads what a sandbox writes. One record is one struct
+ * and the node gets a descriptor to read reports. The node writes an order itself where the warden has nothing to do before it: to a
+ * sandbox of the hot pool whose memory is limited already as the lease wants it. The warden never reads what a sandbox writes. One record is one struct
  * of exactly the expected size; a record that is not, or a value out of range, is a protocol error: the warden answers it
  * with ADV_EVENT_REFUSED, the node kills that sandbox.
  * The node chooses sandbox ids in [0, ADV_SANDBOXES_MAX); an id is free again after its ADV_EVENT_DIED or ADV_EVENT_FAILED.
@@ -33,6 +35,7 @@ enum adv_warden_request_type {
 	ADV_WARDEN_BUILD = 1, /* make a sandbox; answered by BUILT or FAILED */
 	ADV_WARDEN_ORDER, /* apply cpu and memory, then hand `order` and its descriptors to the sandbox */
 	ADV_WARDEN_KILL, /* SIGKILL it; DIED follows */
+	ADV_WARDEN_PIN,	 /* apply cpu, and no more */
 };
 
 /* What the sandbox is to do. Descriptors come with the record, in the order given. */
@@ -61,7 +64,7 @@ struct adv_warden_request {
 	uint32_t type; /* enum adv_warden_request_type */
 	uint32_t id;
 	uint32_t libraries;    /* BUILD: enum adv_library_set */
-	int32_t cpu;	       /* ORDER: pin to this CPU; -1: leave it where the pool is */
+	int32_t cpu;	       /* ORDER, PIN: pin to this CPU; -1: leave it where the pool is */
 	uint64_t memory_bytes; /* ORDER: limit from here on; 0: leave it */
 	struct adv_sandbox_order order;
 };

@@ -10,6 +10,12 @@
 #include "sandbox/proto.h"
 
 /*
+ * Touches the code and the memory that serving needs. Their first use costs time, which a sandbox of the pool has and its first
+ * caller has not.
+ */
+void adv_serve_rehearse(void);
+
+/*
  * Checks the three descriptors (req, cpl, slots) against the order and maps this worker's part of them. The descriptors
  * stay the caller's and may be closed afterwards. 0 or -errno with `failure` set.
  */

@@ -232,6 +232,11 @@ static int forward(const struct box *b, const struct received *r)
 	return n < 0 ? -errno : 0;
 }
 
+static bool cpu_ok(int32_t cpu)
+{
+	return cpu >= -1 && cpu < CPU_SETSIZE;
+}
+
 static bool order_ok(const struct received *r)
 {
 	static const unsigned wanted_fds[] = {
@@ -242,8 +247,18 @@ static bool order_ok(const struct received *r)
 	};
 	const struct adv_warden_request *q = &r->request;
 	return q->order.type >= ADV_ORDER_LOAD && q->order.type <= ADV_ORDER_LOAD_AND_SERVE &&
-	       r->nr_fds == wanted_fds[q->order.type] && q->cpu >= -1 && q->cpu < CPU_SETSIZE &&
+	       r->nr_fds == wanted_fds[q->order.type] && cpu_ok(q->cpu) &&
 	       q->memory_bytes <= ADV_LEASE_MEMORY_MAX;
+}
+
+/* False: the node has been told. */
+static bool pin_box(uint32_t id, int32_t cpu)
+{
+	int rc = pin(boxes[id].pid, cpu);
+	if (rc == 0 || rc == -ESRCH)
+		return true;
+	refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, cpu);
+	return false;
 }
 
 static void order(const struct received *r)
@@ -254,12 +269,9 @@ static void order(const struct received *r)
 		refuse(id, EINVAL, "an order for sandbox %u that makes no sense", id);
 		return;
 	}
-	int rc = pin(b->pid, r->request.cpu);
-	if (rc < 0 && rc != -ESRCH) {
-		refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, r->request.cpu);
+	if (!pin_box(id, r->request.cpu))
 		return;
-	}
-	rc = limit_memory(id, r->request.memory_bytes, &r->request.order);
+	int rc = limit_memory(id, r->request.memory_bytes, &r->request.order);
 	if (rc < 0 && rc != -ESRCH && rc != -ENOENT) {
 		refuse(id, -rc, "could not limit the memory of sandbox %u", id);
 		return;
@@ -287,8 +299,10 @@ static void obey(const struct received *r)
 		enqueue(r);
 		return;
 	}
-	if (r->request.type != ADV_WARDEN_ORDER && r->request.type != ADV_WARDEN_KILL) {
-		refuse(id, EINVAL, "a request of type %u", r->request.type);
+	if (r->request.type < ADV_WARDEN_ORDER || r->request.type > ADV_WARDEN_PIN ||
+	    !cpu_ok(r->request.cpu)) {
+		refuse(id, EINVAL, "a request of type %u for CPU %d", r->request.type,
+		       r->request.cpu);
 		return;
 	}
 	/* A node waits for BUILT; one that does not means what it says. */
@@ -302,6 +316,8 @@ static void obey(const struct received *r)
 	}
 	if (r->request.type == ADV_WARDEN_ORDER)
 		order(r);
+	else if (r->request.type == ADV_WARDEN_PIN)
+		pin_box(id, r->request.cpu);
 	else
 		kill_box(id);
 }

@@ -252,6 +252,7 @@ void adv_sandbox_run(const struct adv_cell *cell)
 	catch_faults();
 	const struct adv_sandbox_report confined = {.type = ADV_REPORT_CONFINED};
 	report(&confined);
+	adv_serve_rehearse();
 	for (;;) {
 		struct received r;
 		receive(&r);

@@ -31,11 +31,10 @@ json_t *cli_ask(struct adv_node *node, const char *method, const char *path)
 
 int cli_print_json(json_t *object)
 {
-	int rc = json_dumpf(object, stdout, JSON_PRESERVE_ORDER);
+	json_dumpf(object, stdout, JSON_PRESERVE_ORDER);
 	json_decref(object);
-	if (rc != 0 || putchar('\n') == EOF || fflush(stdout) != 0)
-		return cli_error("standard output could not be written");
-	return EXIT_SUCCESS;
+	putchar('\n');
+	return cli_flush();
 }
 
 const char *cli_text(const json_t *object, const char *name)
@@ -63,5 +62,5 @@ int cli_ask_and_print(const struct cli_common *common, const char *method, const
 		return cli_print_json(answer);
 	print(answer);
 	json_decref(answer);
-	return EXIT_SUCCESS;
+	return cli_flush();
 }

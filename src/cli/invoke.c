@@ -145,11 +145,21 @@ static int explain(const char *what, enum adv_status status, uint32_t detail, co
 struct call {
 	const char *what;
 	const char *out_path;
+	bool json;
 	struct bytes in;
 	char *out;
 	uint32_t out_capacity;
 	uint64_t timeout_us;
 };
+
+static int print_call(const struct call *c, const struct adv_completion *done)
+{
+	return cli_print_json(json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "call", c->what, "status",
+					adv_status_name(done->status), "out", c->out_path,
+					"in_size", (json_int_t)c->in.size, "out_size",
+					(json_int_t)done->out_size, "execution_ns",
+					(json_int_t)done->execution_ns));
+}
 
 static int run(struct adv_lease *lease, uint32_t function, struct call *c)
 {
@@ -169,7 +179,8 @@ static int run(struct adv_lease *lease, uint32_t function, struct call *c)
 	if (done.status != ADV_OK)
 		return explain(c->what, (enum adv_status)done.status, done.detail, c->out,
 			       done.out_size);
-	return write_output(c->out_path, c->out, done.out_size);
+	int rc = write_output(c->out_path, c->out, done.out_size);
+	return rc == EXIT_SUCCESS && c->json ? print_call(c, &done) : rc;
 }
 
 static int lease_and_run(const struct cli_common *common, const char *module, const char *name,
@@ -221,8 +232,12 @@ int cli_invoke(int argc, char **argv, const struct cli_command *self)
 	if (out_capacity > ADV_CAPACITY_MAX)
 		return cli_error("invoke: --out-capacity must be at most %llu MiB",
 				 (unsigned long long)(ADV_CAPACITY_MAX / ADV_MIB));
+	if (common.json && c.out_path == NULL)
+		return cli_error("invoke: --json needs --out FILE: the output itself goes to "
+				 "standard output");
 	signal(SIGPIPE, SIG_IGN);
 	c.what = argv[0];
+	c.json = common.json;
 	c.timeout_us = timeout_ns / ADV_US > 0 ? timeout_ns / ADV_US : 1;
 	int rc = read_input(in, &c.in);
 	if (rc == EXIT_SUCCESS) {

@@ -11,7 +11,22 @@
 #include "util/limits.h"
 #include "util/parse.h"
 
-#define PATH_MAX_BYTES 512
+#define PATH_MAX_BYTES 128
+
+/* "NAME" or "OWNER/NAME" as a path of the API. */
+static int module_path(const struct cli_command *self, const char *text, char *path, size_t size)
+{
+	size_t digits = strspn(text, "0123456789");
+	const char *name = digits > 0 && text[digits] == '/' ? text + digits + 1 : text;
+	size_t n = strlen(name);
+	if (n == 0 || n >= ADV_NAME_MAX || digits > 10 ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != n)
+		return cli_error("%s: \"%.80s\" is not a module's name: 1 to %d of a-z A-Z 0-9 . _ "
+				 "-, or OWNER/NAME (see adverb list)",
+				 self->name, text, ADV_NAME_MAX - 1);
+	snprintf(path, size, "/v1/modules/%s", text);
+	return EXIT_SUCCESS;
+}
 
 static void print_functions(const json_t *module)
 {
@@ -54,7 +69,7 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 		{"public", NULL, CLI_FLAG, &is_public, "every tenant may lease it"},
 		{"tenants", "LIST", CLI_TEXT, &list,
 		 "these users may lease it too, like alice,1002"},
-		{"hot", "N", CLI_SIZE, &hot, "keep N sandboxes with it loaded"},
+		{"hot", "N", CLI_NUMBER, &hot, "keep N sandboxes with it loaded"},
 		{0},
 	};
 	struct adv_node *node;
@@ -66,6 +81,9 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 	ADV_CLEANUP_FREE char *names = list != NULL ? strdup(list) : NULL;
 	if (names != NULL && parse_tenants(names, tenants, &nr_tenants) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
+	char path[PATH_MAX_BYTES];
+	if (module_path(self, argv[0], path, sizeof(path)) != EXIT_SUCCESS)
+		return EXIT_FAILURE;
 	if (access(argv[1], R_OK) < 0)
 		return cli_error("cannot read %s: %m", argv[1]);
 	if (cli_connect(&common, &node) != EXIT_SUCCESS)
@@ -74,9 +92,7 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 	if (hot != UINT64_MAX)
 		flags |= ADV_DEPLOY_HOT((uint32_t)hot);
 	int rc = EXIT_SUCCESS;
-	char path[PATH_MAX_BYTES];
 	json_t *answer = NULL;
-	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
 	if (adv_deploy_for(node, argv[0], argv[1], flags, tenants, nr_tenants) != ADV_OK)
 		rc = cli_error("%s", adv_error());
 	else
@@ -87,6 +103,7 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 		printf("deployed %s\n", argv[0]);
 		print_functions(json_object_get(answer, "module"));
 		json_decref(answer);
+		rc = cli_flush();
 	}
 	adv_disconnect(node);
 	return rc;
@@ -169,7 +186,8 @@ static int about_module(int argc, char **argv, const struct cli_command *self, c
 	int n = cli_parse(argc, argv, self, options, &common, 1, 1);
 	if (n < 0)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
-	snprintf(path, sizeof(path), "/v1/modules/%.200s", argv[0]);
+	if (module_path(self, argv[0], path, sizeof(path)) != EXIT_SUCCESS)
+		return EXIT_FAILURE;
 	return cli_ask_and_print(&common, method, path, print);
 }
 

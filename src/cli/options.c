@@ -25,6 +25,13 @@ int cli_error(const char *format, ...)
 	return EXIT_FAILURE;
 }
 
+int cli_flush(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EXIT_SUCCESS;
+	return cli_error("standard output could not be written: %m");
+}
+
 static void print_option(const struct cli_option *o)
 {
 	char left[64];
@@ -61,6 +68,12 @@ static int set(const struct cli_command *c, const struct cli_option *o, const ch
 		if (adv_parse_u64(value, &n) < 0 || n == 0) {
 			cli_error("%s: --%s \"%.80s\" must be a number, at least 1", c->name,
 				  o->name, value);
+			return -2;
+		}
+		break;
+	case CLI_NUMBER:
+		if (adv_parse_u64(value, &n) < 0) {
+			cli_error("%s: --%s \"%.80s\" must be a number", c->name, o->name, value);
 			return -2;
 		}
 		break;
@@ -120,7 +133,7 @@ int cli_parse(int argc, char **argv, const struct cli_command *c, const struct c
 	while ((k = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
 		if (k == 'h') {
 			print_help(c, options, shared);
-			return -1;
+			return cli_flush() == EXIT_SUCCESS ? -1 : -2;
 		}
 		if (k == '?' || k == ':') {
 			cli_error("%s: option %.80s %s: see adverb %s --help", c->name,

@@ -10,6 +10,7 @@ enum cli_kind {
 	CLI_FLAG,     /* bool */
 	CLI_TEXT,     /* const char * */
 	CLI_COUNT,    /* uint64_t, at least 1 */
+	CLI_NUMBER,   /* uint64_t */
 	CLI_SIZE,     /* uint64_t, bytes */
 	CLI_DURATION, /* uint64_t, nanoseconds */
 };
@@ -47,5 +48,8 @@ int cli_parse(int argc, char **argv, const struct cli_command *command,
 
 /* One line on standard error, "adverb: ...". Returns EXIT_FAILURE. */
 int cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Sees standard output written. EXIT_SUCCESS, or EXIT_FAILURE: an error was printed. */
+int cli_flush(void);
 
 #endif

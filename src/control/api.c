@@ -52,9 +52,7 @@ static void begin(struct adv_http_request *request)
 
 static void not_found(struct adv_http_request *request)
 {
-	json_t *error = json_pack("{s:{s:s, s:s+}}", "error", "status", "invalid", "message",
-				  "no such path: ", adv_http_path(request));
-	adv_http_respond(request, 404, error);
+	adv_http_fail_as(request, 404, ADV_INVALID, "no such path: %s", adv_http_path(request));
 }
 
 static void handle(struct adv_http_request *request)
@@ -110,9 +108,8 @@ void adv_waiting_start(struct adv_waiting *waiting, struct adv_http_request *req
 
 void adv_api_wrong_method(struct adv_http_request *request)
 {
-	json_t *error = json_pack("{s:{s:s, s:s+}}", "error", "status", "invalid", "message",
-				  "this method is not for the path ", adv_http_path(request));
-	adv_http_respond(request, 405, error);
+	adv_http_fail_as(request, 405, ADV_INVALID, "this method is not for the path %s",
+			 adv_http_path(request));
 }
 
 struct adv_http_handlers adv_api_handlers(struct adv_control *control)

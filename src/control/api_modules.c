@@ -52,16 +52,13 @@ static void list(struct adv_control *c, struct adv_http_request *request)
 
 struct removal {
 	struct adv_waiting waiting; /* first: see adv_waiting */
-	struct adv_control *control;
-	struct adv_module *module; /* a reference */
+	struct adv_module *module;  /* a reference */
 };
 
 static void removed(void *user, enum adv_status status, const char *reason)
 {
 	struct removal *r = user;
 	struct adv_http_request *request = r->waiting.request;
-	if (status == ADV_OK)
-		adv_sandboxes_module_gone(r->control->sandboxes, r->module);
 	if (request != NULL && status == ADV_OK)
 		adv_http_respond(request, 200, json_pack("{s:s}", "removed", r->module->name));
 	else if (request != NULL)
@@ -85,7 +82,6 @@ static void remove_module(struct adv_control *c, struct adv_http_request *reques
 	struct removal *r = calloc(1, sizeof(*r));
 	int rc = r == NULL ? -1 : 0;
 	if (rc == 0) {
-		r->control = c;
 		r->module = adv_module_get(module);
 		adv_waiting_start(&r->waiting, request);
 		rc = adv_registry_remove(c->registry, module, removed, r);

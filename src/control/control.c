@@ -86,14 +86,29 @@ static int start_ledger(struct adv_control *c, char *reason, size_t size)
 	return rc;
 }
 
+static int next_cpu(void *user, uint32_t tenant)
+{
+	const struct adv_control *c = user;
+	return adv_cores_guess(c->cores, tenant);
+}
+
+static void module_gone(void *user, struct adv_module *module)
+{
+	struct adv_control *c = user;
+	adv_sandboxes_module_gone(c->sandboxes, module);
+}
+
 static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
 {
 	const struct adv_sandboxes_options options = {.loop = c->loop,
 						      .warden = c->options.warden,
 						      .pool = c->options.pool,
 						      .warden_gone = warden_gone,
+						      .next_cpu = next_cpu,
 						      .user = c};
 	int rc = adv_sandboxes_create(&options, &c->sandboxes);
+	if (rc == 0)
+		adv_registry_watch(c->registry, module_gone, c);
 	if (rc == -EINVAL)
 		snprintf(reason, size, "the pool's numbers do not fit together");
 	return rc;
@@ -302,6 +317,7 @@ void adv_control_destroy(struct adv_control *c)
 	}
 	adv_http_server_destroy(c->http);
 	adv_http_server_destroy(c->remote_http);
+	adv_registry_watch(c->registry, NULL, NULL);
 	if (c->sandboxes != NULL)
 		adv_sandboxes_destroy(c->sandboxes);
 	adv_lanes_destroy(c->lanes);

@@ -41,8 +41,8 @@ struct deploy {
 	struct adv_claim claim;
 	struct adv_timer timer; /* bounds the scratch load */
 	struct adv_module *stored;
-	struct adv_module *old; /* that it replaces; a reference */
-	enum adv_status fault;	/* with `reason`, when the sandbox said no */
+	bool replaces;
+	enum adv_status fault; /* with `reason`, when the sandbox said no */
 	char reason[ADV_REASON_MAX];
 };
 
@@ -61,7 +61,6 @@ static void deploy_free(struct deploy *d)
 {
 	adv_timer_set(&d->timer, UINT64_MAX);
 	functions_free(d);
-	adv_module_put(d->old);
 	adv_fd_close(&d->memfd);
 	free(d);
 }
@@ -83,11 +82,9 @@ static void stored(void *user, enum adv_status status, const char *reason)
 		return;
 	}
 	d->memfd = -1; /* the registry's now */
-	if (d->old != NULL)
-		adv_sandboxes_module_gone(d->control->sandboxes, d->old);
 	adv_sandboxes_module_used(d->control->sandboxes, d->stored);
 	if (d->waiting.request != NULL)
-		adv_http_respond(d->waiting.request, d->old != NULL ? 200 : 201,
+		adv_http_respond(d->waiting.request, d->replaces ? 200 : 201,
 				 json_pack("{s:o}", "module", adv_module_json(d->stored)));
 	deploy_free(d);
 }
@@ -109,8 +106,7 @@ static void store(struct deploy *d)
 		.functions = d->functions,
 		.memfd = d->memfd,
 	};
-	struct adv_module *old = adv_registry_find(d->control->registry, d->owner, d->name);
-	d->old = old != NULL ? adv_module_get(old) : NULL;
+	d->replaces = adv_registry_find(d->control->registry, d->owner, d->name) != NULL;
 	d->state = DEPLOY_STORING;
 	int rc = adv_registry_commit(d->control->registry, &new_module, &d->stored, stored, d);
 	if (rc == -ENOSPC)

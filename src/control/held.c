@@ -184,7 +184,8 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 		adv_held_end(h, status);
 		return status;
 	}
-	adv_sandboxes_module_used(c->sandboxes, module);
+	if (module->current)
+		adv_sandboxes_module_used(c->sandboxes, module);
 	adv_held_schedule(c);
 	adv_workers_watch(c);
 	struct adv_ledger_line opened = adv_workers_bill(h);

@@ -87,6 +87,9 @@ void adv_http_respond_text(struct adv_http_request *request, int code, const cha
 /* {"error": {"status": "no_module", "message": "..."}} with the HTTP code that belongs to the status. */
 void adv_http_fail(struct adv_http_request *request, enum adv_status status, const char *format,
 		   ...) __attribute__((format(printf, 3, 4)));
+/* The same with a code of its own. */
+void adv_http_fail_as(struct adv_http_request *request, int code, enum adv_status status,
+		      const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* ---- upgrade ---- */
 

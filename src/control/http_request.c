@@ -11,6 +11,7 @@
 
 #include "control/http_internal.h"
 #include "util/fd.h"
+#include "util/parse.h"
 
 /* What the parser last gave a piece of: pieces of the same thing are joined. */
 enum parsing {
@@ -225,8 +226,12 @@ static int on_headers_complete(http_parser *parser)
 		return -1;
 	if (r->memfd >= 0 && !has_length)
 		return refuse(r, 411, ADV_INVALID, "an upload needs Content-Length");
-	if (r->memfd >= 0 && r->body_size > r->memfd_max)
-		return refuse(r, 413, ADV_TOO_LARGE, "the upload is larger than a module may be");
+	if (r->memfd >= 0 && r->body_size > r->memfd_max) {
+		char most[32];
+		adv_http_fail(r, ADV_TOO_LARGE, "the upload is larger than a module may be (%s)",
+			      adv_format_size(r->memfd_max, most, sizeof(most)));
+		return -1;
+	}
 	if (r->memfd < 0 && r->body_size > ADV_HTTP_BODY_BYTES_MAX)
 		return refuse(r, 413, ADV_TOO_LARGE, "the request's body is larger than 64 KiB");
 	const char *expect = adv_http_header(r, "Expect");
@@ -293,9 +298,7 @@ static const struct http_parser_settings settings = {
 static void answer_refusal(struct adv_http_request *r)
 {
 	r->keep_alive = false;
-	json_t *error = json_pack("{s:{s:s, s:s}}", "error", "status",
-				  adv_status_name(r->refuse_status), "message", r->refuse_text);
-	adv_http_respond(r, r->refuse_code, error);
+	adv_http_fail_as(r, r->refuse_code, r->refuse_status, "%s", r->refuse_text);
 }
 
 void request_feed(struct conn *c)

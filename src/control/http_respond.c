@@ -160,13 +160,11 @@ int http_code(enum adv_status status)
 	return 500;
 }
 
-void adv_http_fail(struct adv_http_request *r, enum adv_status status, const char *format, ...)
+static void fail(struct adv_http_request *r, int code, enum adv_status status, const char *format,
+		 va_list args)
 {
 	char message[2048];
-	va_list args;
-	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
-	va_end(args);
 	/* A peer's bytes may have been quoted: what is not UTF-8 is replaced. */
 	json_t *text = json_string(message);
 	for (char *p = message; text == NULL && *p != '\0'; p++)
@@ -174,9 +172,26 @@ void adv_http_fail(struct adv_http_request *r, enum adv_status status, const cha
 			*p = '?';
 	if (text == NULL)
 		text = json_string(message);
-	adv_http_respond(r, http_code(status),
+	adv_http_respond(r, code,
 			 json_pack("{s:{s:s, s:o}}", "error", "status", adv_status_name(status),
 				   "message", text));
+}
+
+void adv_http_fail(struct adv_http_request *r, enum adv_status status, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fail(r, http_code(status), status, format, args);
+	va_end(args);
+}
+
+void adv_http_fail_as(struct adv_http_request *r, int code, enum adv_status status,
+		      const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fail(r, code, status, format, args);
+	va_end(args);
 }
 
 /* ---- upgrades ---- */

@@ -230,6 +230,11 @@ void adv_watch_start(struct adv_watch *watch, struct adv_loop *loop, int fd,
 	watch_arm(watch);
 }
 
+void adv_watch_pause(struct adv_watch *watch)
+{
+	watch->active = false;
+}
+
 void adv_watch_stop(struct adv_watch *watch)
 {
 	if (!watch->active)

@@ -57,6 +57,8 @@ struct adv_watch {
 };
 void adv_watch_start(struct adv_watch *watch, struct adv_loop *loop, int fd,
 		     void (*ready)(struct adv_watch *watch), void *user);
+void adv_watch_pause(
+	struct adv_watch *watch); /* inside `ready`: no other until adv_watch_start() */
 void adv_watch_stop(
 	struct adv_watch *
 		watch); /* no `ready` after this; the struct must live until adv_loop_run_once() has run once more */

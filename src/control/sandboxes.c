@@ -31,6 +31,7 @@ struct box {
 	struct adv_watch log_watch;
 	struct adv_claim *claim;   /* NULL: the pool's */
 	struct adv_module *module; /* that a hot one has loaded or loads; a reference */
+	int cpu;		   /* that it is pinned to, or soon is; -1: none */
 	uint64_t asked_ns;
 	char reason[ADV_REASON_MAX]; /* what it said went wrong */
 	uint64_t log_allowed_ns;     /* token bucket for its log */
@@ -64,6 +65,7 @@ struct adv_sandboxes {
 	struct adv_module
 		*known[2 * ADV_POOL_HOT_MODULES_MAX + 1]; /* that the pool may ask to load */
 	void (*warden_gone)(void *user);
+	int (*next_cpu)(void *user, uint32_t tenant);
 	void *user;
 };
 
@@ -136,6 +138,16 @@ static int ask(struct adv_sandboxes *s, const struct adv_warden_request *request
 	return postpone(s, request, fds, nr_fds);
 }
 
+/* A CPU of -1 leaves it where it is. */
+static int pin(struct adv_sandboxes *s, struct box *b, int cpu)
+{
+	struct adv_warden_request request = {.type = ADV_WARDEN_PIN, .id = b->id, .cpu = cpu};
+	if (cpu < 0 || b->cpu == cpu)
+		return 0;
+	b->cpu = cpu;
+	return ask(s, &request, NULL, 0);
+}
+
 /* ---- boxes ---- */
 
 static struct box *box_create(struct adv_sandboxes *s, uint32_t id)
@@ -144,7 +156,7 @@ static struct box *box_create(struct adv_sandboxes *s, uint32_t id)
 	if (b == NULL)
 		return NULL;
 	b->id = id;
-	b->report_fd = b->log_fd = -1;
+	b->report_fd = b->log_fd = b->cpu = -1;
 	b->owner = s;
 	b->asked_ns = adv_clock_monotonic_ns();
 	s->boxes[id] = b;
@@ -341,9 +353,26 @@ static void read_reports(struct box *b)
 	}
 }
 
+/* Else nobody is woken: a worker that serves closes its socket, and what it said before it died is read then. */
+static bool expects_report(const struct box *b)
+{
+	enum adv_pool_state state = adv_pool_state(b->owner->pool, b->id);
+	return (b->claim != NULL && b->claim->reported != NULL) || state == ADV_POOL_BUILDING ||
+	       state == ADV_POOL_LOADING;
+}
+
 static void report_ready(struct adv_watch *watch)
 {
-	read_reports(watch->user);
+	struct box *b = watch->user;
+	read_reports(b);
+	if (watch->active && !expects_report(b))
+		adv_watch_pause(watch);
+}
+
+static void listen_to(struct box *b)
+{
+	if (b->report_fd >= 0 && !b->report_watch.active)
+		adv_watch_start(&b->report_watch, b->owner->loop, b->report_fd, report_ready, b);
 }
 
 /* ---- from the warden ---- */
@@ -354,7 +383,7 @@ static void built(struct box *b, const struct adv_warden_event *event, int *fds)
 	b->report_fd = adv_fd_steal(&fds[0]);
 	b->log_fd = adv_fd_steal(&fds[1]);
 	fcntl(b->log_fd, F_SETFL, fcntl(b->log_fd, F_GETFL) | O_NONBLOCK);
-	adv_watch_start(&b->report_watch, b->owner->loop, b->report_fd, report_ready, b);
+	listen_to(b);
 	adv_watch_start(&b->log_watch, b->owner->loop, b->log_fd, log_ready, b);
 }
 
@@ -472,13 +501,20 @@ static int load_ahead(struct adv_sandboxes *s, uint32_t id, uint64_t key)
 	struct box *b = s->boxes[id];
 	if (module == NULL || module->memfd < 0 || b == NULL)
 		return -ENOENT;
+	/* Limited as most leases want it, so that a claim need not be. Where its worker will sit is not for constructors. */
 	struct adv_warden_request request = {
 		.type = ADV_WARDEN_ORDER,
 		.id = id,
 		.cpu = -1,
-		.order = {.type = ADV_ORDER_LOAD, .nr_functions = module->nr_functions},
+		.memory_bytes = ADV_LEASE_MEMORY_DEFAULT,
+		.order = {.type = ADV_ORDER_LOAD,
+			  .nr_slots = ADV_SLOTS_DEFAULT,
+			  .in_capacity = ADV_CAPACITY_DEFAULT,
+			  .out_capacity = ADV_CAPACITY_DEFAULT,
+			  .nr_functions = module->nr_functions},
 	};
 	b->module = adv_module_get(module);
+	listen_to(b);
 	return ask(s, &request, &module->memfd, 1);
 }
 
@@ -508,6 +544,17 @@ static void carry_out(struct adv_sandboxes *s, const struct adv_pool_order *orde
 		adv_log_warning("the pool could not be filled: %s", strerror(-rc));
 }
 
+/* Hot sandboxes wait on the CPU of the next lease. */
+static void pin_ahead(struct adv_sandboxes *s)
+{
+	for (uint32_t id = 0; id < s->nr_boxes; id++) {
+		struct box *b = s->boxes[id];
+		if (b != NULL && b->claim == NULL && adv_pool_state(s->pool, id) == ADV_POOL_HOT &&
+		    pin(s, b, s->next_cpu(s->user, b->module->owner)) < 0)
+			return;
+	}
+}
+
 static void refill_fire(struct adv_timer *timer)
 {
 	struct adv_sandboxes *s = timer->user;
@@ -517,10 +564,11 @@ static void refill_fire(struct adv_timer *timer)
 		if (order.act == ADV_POOL_IDLE) {
 			if (s->refill.deadline_ns == UINT64_MAX && order.when_ns != UINT64_MAX)
 				adv_timer_set(&s->refill, order.when_ns);
-			return;
+			break;
 		}
 		carry_out(s, &order);
 	}
+	pin_ahead(s);
 }
 
 /* ---- for claims ---- */
@@ -555,14 +603,38 @@ enum adv_status adv_sandboxes_claim(struct adv_sandboxes *s, const struct adv_mo
 		b->module = adv_module_get((struct adv_module *)module);
 	claim->id = id;
 	claim->hit = hit;
+	if (claim->reported != NULL)
+		listen_to(b);
 	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
 	return ADV_OK;
+}
+
+static uint64_t lane_bytes(const struct adv_sandbox_order *order)
+{
+	return (uint64_t)order->nr_slots * (order->in_capacity + (uint64_t)order->out_capacity);
+}
+
+/* Is it limited already as the lease wants it? Then the warden need not come between: that would be one more process to wake. */
+static bool is_limited(const struct adv_sandboxes *s, const struct adv_claim *claim,
+		       uint64_t memory_bytes, const struct adv_sandbox_order *order)
+{
+	return claim->hit == ADV_POOL_HIT_HOT && order->type == ADV_ORDER_SERVE &&
+	       memory_bytes == ADV_LEASE_MEMORY_DEFAULT &&
+	       (!s->warden->facts.cgroup_memory ||
+		lane_bytes(order) <= ADV_SLOTS_DEFAULT * 2 * ADV_CAPACITY_DEFAULT);
 }
 
 int adv_sandboxes_order(struct adv_sandboxes *s, const struct adv_claim *claim, int cpu,
 			uint64_t memory_bytes, const struct adv_sandbox_order *order,
 			const int *fds, unsigned nr_fds)
 {
+	struct box *b = s->boxes[claim->id];
+	/* One that has just died takes no order: DIED is on the way, whoever asks. */
+	if (is_limited(s, claim, memory_bytes, order) &&
+	    adv_send_fds(b->report_fd, order, sizeof(*order), fds, nr_fds,
+			 MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return pin(s, b, cpu);
+	b->cpu = cpu >= 0 ? cpu : b->cpu;
 	struct adv_warden_request request = {
 		.type = ADV_WARDEN_ORDER,
 		.id = claim->id,
@@ -624,6 +696,7 @@ int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv
 	s->loop = options->loop;
 	s->warden = options->warden;
 	s->warden_gone = options->warden_gone;
+	s->next_cpu = options->next_cpu;
 	s->user = options->user;
 	s->last = &s->first;
 	s->nr_boxes = adv_pool_ids(options->pool.max_sandboxes);

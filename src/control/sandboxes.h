@@ -34,6 +34,9 @@ struct adv_sandboxes_options {
 	struct adv_pool_options pool;
 	void (*warden_gone)(
 		void *user); /* the node must end: there is nobody to make or kill sandboxes */
+	int (*next_cpu)(
+		void *user,
+		uint32_t tenant); /* where this tenant's next worker would sit; -1: not known */
 	void *user;
 };
 

@@ -350,10 +350,10 @@ void adv_config_help(FILE *out)
 		char option[64];
 		snprintf(option, sizeof(option), "--%s%s%s", keys[i].option,
 			 keys[i].argument[0] != '\0' ? " " : "", keys[i].argument);
-		fprintf(out, "  %-28s %s\n", option, keys[i].help);
+		fprintf(out, "  %-35s %s\n", option, keys[i].help);
 	}
-	fprintf(out, "  %-28s %s\n", "--config FILE", "read this configuration file");
-	fprintf(out, "  %-28s %s\n", "--help", "show this");
+	fprintf(out, "  %-35s %s\n", "--config FILE", "read this configuration file");
+	fprintf(out, "  %-35s %s\n", "--help", "show this");
 	fputs("\nSizes are like 64KiB or 8GiB, durations like 500ms or 10s.\n", out);
 }
 
@@ -488,14 +488,14 @@ static void print_value(const struct adv_config *c, const struct key *k, char *o
 void adv_config_print(const struct adv_config *c, FILE *out)
 {
 	static const char *const sources[] = {"default", "file", "option"};
-	char value[ADV_CONFIG_PATH_MAX + 8];
+	char value[ADV_CONFIG_PATH_MAX + 8], key[64];
 	for (size_t i = 0; i < NR_KEYS; i++) {
 		value[0] = '\0';
 		print_value(c, &keys[i], value, sizeof(value));
-		fprintf(out, "adverb: %-14s %s  (%s)\n", keys[i].name, value,
-			sources[c->source[i]]);
+		snprintf(key, sizeof(key), "[%s] %s", keys[i].section, keys[i].name);
+		fprintf(out, "adverb: %-24s %s  (%s)\n", key, value, sources[c->source[i]]);
 	}
 	if (c->config_file[0] != '\0')
-		fprintf(out, "adverb: %-14s %s\n", "configuration", c->config_file);
+		fprintf(out, "adverb: %-24s %s\n", "configuration", c->config_file);
 	fflush(out);
 }

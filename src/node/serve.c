@@ -259,6 +259,7 @@ static void stop(struct node *n)
 static void banner(const struct node *n)
 {
 	const struct adv_warden_facts *facts = &n->warden.facts;
+	char cpus[256];
 	adv_config_print(&n->config, stderr);
 	adv_log_info("sandboxes: %s; memory limits by %s; Landlock %s",
 		     facts->root ? "a uid each"
@@ -266,8 +267,8 @@ static void banner(const struct node *n)
 				   "tenants",
 		     facts->cgroup_memory ? "cgroup v2" : "RLIMIT_DATA",
 		     facts->landlock_abi > 0 ? "on" : "missing in this kernel");
-	adv_log_info("%u cores for workers; serving unix:%s", adv_cores_total(n->control->cores),
-		     n->config.listen_path);
+	adv_log_info("workers on CPUs %s; serving unix:%s",
+		     adv_cores_list(n->control->cores, cpus, sizeof(cpus)), n->config.listen_path);
 }
 
 int adv_cmd_serve(int argc, char **argv)

@@ -23,6 +23,14 @@ static enum adv_status failed(enum adv_status status, char *reason, size_t size,
 	return status;
 }
 
+static enum adv_status disk_failed(char *reason, size_t size, const char *what, const char *name,
+				   int error)
+{
+	snprintf(reason, size, "%s modules/%s: %s: %s", what, name, strerror(error),
+		 adv_storage_remedy(-error));
+	return ADV_STORAGE;
+}
+
 /* ---- hashes ---- */
 
 static int hash(const void *bytes, size_t size, char *digest)
@@ -130,8 +138,7 @@ enum adv_status adv_file_store(int dir, int memfd, const char *digest, uint64_t 
 		return ADV_OK;
 	int fd ADV_CLEANUP_FD = open_temporary(dir, temporary, sizeof(temporary));
 	if (fd < 0)
-		return failed(ADV_STORAGE, reason, size, "cannot create a file in", "modules/",
-			      errno);
+		return disk_failed(reason, size, "cannot create a file in", "", errno);
 	int rc = copy(fd, memfd, bytes);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = -errno;
@@ -139,10 +146,10 @@ enum adv_status adv_file_store(int dir, int memfd, const char *digest, uint64_t 
 		rc = -errno;
 	if (rc < 0) {
 		unlinkat(dir, temporary, 0);
-		return failed(ADV_STORAGE, reason, size, "cannot write modules/", name, -rc);
+		return disk_failed(reason, size, "cannot write", name, -rc);
 	}
 	if (fsync(dir) < 0)
-		return failed(ADV_STORAGE, reason, size, "cannot sync", "modules/", errno);
+		return disk_failed(reason, size, "cannot sync", "", errno);
 	return ADV_OK;
 }
 
@@ -181,13 +188,13 @@ enum adv_status adv_file_load(int dir, const char *digest, int *memfd, char *rea
 	file_name(name, sizeof(name), digest);
 	int file ADV_CLEANUP_FD = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (file < 0 || fstat(file, &st) < 0)
-		return failed(ADV_STORAGE, reason, size, "cannot read modules/", name, errno);
+		return disk_failed(reason, size, "cannot read", name, errno);
 	int fd ADV_CLEANUP_FD = memfd_create("adverb-module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return failed(ADV_SYSTEM, reason, size, "cannot make memory for", name, errno);
 	int rc = copy(fd, file, (uint64_t)st.st_size);
 	if (rc < 0)
-		return failed(ADV_STORAGE, reason, size, "cannot read modules/", name, -rc);
+		return disk_failed(reason, size, "cannot read", name, -rc);
 	if (fcntl(fd, F_ADD_SEALS, ALL_SEALS) < 0)
 		return failed(ADV_SYSTEM, reason, size, "cannot seal", name, errno);
 	enum adv_status status = verify(fd, digest, name, reason, size);

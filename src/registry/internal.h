@@ -37,6 +37,9 @@ int adv_elf_check(const uint8_t *bytes, uint64_t size, char *reason, size_t reas
 
 /* ---- store.c ---- */
 
+/* What to do about such a -errno. */
+const char *adv_storage_remedy(int error);
+
 struct adv_store;
 int adv_store_open(const char *path, struct adv_store **store, char *reason, size_t size);
 void adv_store_close(struct adv_store *store);
@@ -50,6 +53,9 @@ enum adv_status adv_store_put(struct adv_store *store, const struct adv_module *
 			      size_t size);
 enum adv_status adv_store_remove(struct adv_store *store, uint32_t owner, const char *name,
 				 char *reason, size_t size);
+/* The digest in that row; "" when there is none. */
+void adv_store_digest(struct adv_store *store, uint32_t owner, const char *name,
+		      char digest[2 * ADV_DIGEST_BYTES + 1]);
 bool adv_store_names(struct adv_store *store, const char *digest); /* does any row name it? */
 int adv_store_put_ledger(struct adv_store *store, const struct adv_ledger_line *lines, size_t n);
 const char *adv_store_node_id(const struct adv_store *store);

@@ -40,7 +40,6 @@ struct job {
 	int memfd;	  /* CHECK, COMMIT: lent; LOAD: the result */
 	char *digest_out; /* CHECK: the asker's */
 	char digest[2 * ADV_DIGEST_BYTES + 1];
-	char old_digest[2 * ADV_DIGEST_BYTES + 1]; /* COMMIT: of the version that is replaced */
 	struct adv_module *module; /* COMMIT: the new one; REMOVE, LOAD: a reference */
 	struct adv_module **module_out;
 	size_t nr_lines;
@@ -58,6 +57,8 @@ struct adv_registry {
 	struct adv_module **table; /* by owner and name */
 	size_t nr_modules, capacity;
 	uint64_t next_key;
+	void (*gone)(void *user, struct adv_module *module);
+	void *gone_user;
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t lock; /* guards the queues and `stop` */
@@ -185,6 +186,8 @@ static void table_remove(struct adv_registry *r, struct adv_module *m)
 	memmove(r->table + at, r->table + at + 1, (r->nr_modules - at - 1) * sizeof(*r->table));
 	r->nr_modules--;
 	m->current = false;
+	if (r->gone != NULL)
+		r->gone(r->gone_user, m);
 	adv_module_put(m);
 }
 
@@ -268,25 +271,37 @@ struct adv_module *adv_registry_resolve(struct adv_registry *r, uint32_t tenant,
 
 /* ---- jobs: the registry's thread ---- */
 
+/*
+ * Jobs of one name may queue up: what a commit replaces and a removal removes is what the row says when its turn comes. Ends
+ * are delivered in the same order, so that the table says the same.
+ */
+static void remove_orphan(struct adv_registry *r, const char *digest)
+{
+	if (digest[0] != '\0' && !adv_store_names(r->store, digest))
+		adv_file_remove(r->modules_dir, digest);
+}
+
 static void do_commit(struct adv_registry *r, struct job *j)
 {
 	struct adv_module *m = j->module;
+	char old[2 * ADV_DIGEST_BYTES + 1];
+	adv_store_digest(r->store, m->owner, m->name, old);
 	j->status = adv_file_store(r->modules_dir, j->memfd, m->digest, m->size_bytes, j->reason,
 				   sizeof(j->reason));
 	if (j->status != ADV_OK)
 		return;
 	j->status = adv_store_put(r->store, m, j->reason, sizeof(j->reason));
-	const char *orphan = j->status == ADV_OK ? j->old_digest : m->digest;
-	if (orphan[0] != '\0' && !adv_store_names(r->store, orphan))
-		adv_file_remove(r->modules_dir, orphan);
+	remove_orphan(r, j->status == ADV_OK ? old : m->digest);
 }
 
 static void do_remove(struct adv_registry *r, struct job *j)
 {
 	struct adv_module *m = j->module;
+	char old[2 * ADV_DIGEST_BYTES + 1];
+	adv_store_digest(r->store, m->owner, m->name, old);
 	j->status = adv_store_remove(r->store, m->owner, m->name, j->reason, sizeof(j->reason));
-	if (j->status == ADV_OK && !adv_store_names(r->store, m->digest))
-		adv_file_remove(r->modules_dir, m->digest);
+	if (j->status == ADV_OK)
+		remove_orphan(r, old);
 }
 
 static void do_ledger(struct adv_registry *r, struct job *j)
@@ -397,8 +412,7 @@ int adv_registry_check(struct adv_registry *r, int memfd, char *digest, adv_regi
 int adv_registry_commit(struct adv_registry *r, const struct adv_module_new *n,
 			struct adv_module **module, adv_registry_done done, void *user)
 {
-	struct adv_module *old = adv_registry_find(r, n->owner, n->name);
-	if (old == NULL && r->nr_modules >= ADV_MODULES_MAX)
+	if (r->nr_modules >= ADV_MODULES_MAX && adv_registry_find(r, n->owner, n->name) == NULL)
 		return -ENOSPC;
 	struct job *j = job_new(JOB_COMMIT, done, user);
 	if (j == NULL)
@@ -406,8 +420,6 @@ int adv_registry_commit(struct adv_registry *r, const struct adv_module_new *n,
 	j->module = module_new(n);
 	j->module_out = module;
 	j->memfd = n->memfd;
-	if (old != NULL)
-		memcpy(j->old_digest, old->digest, sizeof(j->old_digest));
 	if (j->module == NULL) {
 		free(j);
 		return -ENOMEM;
@@ -473,6 +485,14 @@ static void finish_commit(struct adv_registry *r, struct job *j)
 	*j->module_out = j->module;
 }
 
+/* Perhaps a later version than the one that was meant: the row is no more. */
+static void finish_remove(struct adv_registry *r, const struct adv_module *m)
+{
+	struct adv_module *current = adv_registry_find(r, m->owner, m->name);
+	if (current != NULL)
+		table_remove(r, current);
+}
+
 /* Two leases may have asked for the same bytes: the first to come stays. */
 static void finish_load(struct job *j)
 {
@@ -494,7 +514,7 @@ static void finish(struct adv_registry *r, struct job *j)
 		break;
 	case JOB_REMOVE:
 		if (j->status == ADV_OK)
-			table_remove(r, j->module);
+			finish_remove(r, j->module);
 		held = j->module;
 		break;
 	case JOB_LOAD:
@@ -509,6 +529,13 @@ static void finish(struct adv_registry *r, struct job *j)
 		j->done(j->user, j->status, j->reason);
 	adv_module_put(held);
 	free(j);
+}
+
+void adv_registry_watch(struct adv_registry *r, void (*gone)(void *user, struct adv_module *module),
+			void *user)
+{
+	r->gone = gone;
+	r->gone_user = user;
 }
 
 int adv_registry_fd(const struct adv_registry *r)

@@ -63,6 +63,10 @@ int adv_registry_open(const char *state_dir, struct adv_registry **registry, cha
 /* Finishes the jobs under way, closes. */
 void adv_registry_close(struct adv_registry *registry);
 
+/* `gone` is called for each module that leaves the table, replaced or removed, from adv_registry_poll(). NULL: nobody any more. */
+void adv_registry_watch(struct adv_registry *registry,
+			void (*gone)(void *user, struct adv_module *module), void *user);
+
 /* An eventfd, readable when adv_registry_poll() has something to deliver. Never blocks. */
 int adv_registry_fd(const struct adv_registry *registry);
 

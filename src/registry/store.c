@@ -64,7 +64,7 @@ static int error_of(int code)
 	}
 }
 
-static const char *remedy(int error)
+const char *adv_storage_remedy(int error)
 {
 	switch (error) {
 	case -EBUSY:
@@ -89,7 +89,7 @@ static int explain(const struct adv_store *s, int code, const char *path, char *
 {
 	int error = error_of(code);
 	snprintf(reason, size, "%s: %s: %s", path,
-		 s->db != NULL ? sqlite3_errmsg(s->db) : "no memory", remedy(error));
+		 s->db != NULL ? sqlite3_errmsg(s->db) : "no memory", adv_storage_remedy(error));
 	return error;
 }
 
@@ -301,6 +301,22 @@ int adv_store_read_modules(struct adv_store *s, int (*each)(void *user, struct a
 	return rc == SQLITE_DONE ? 0 : explain(s, rc, "registry.db", reason, size);
 }
 
+void adv_store_digest(struct adv_store *s, uint32_t owner, const char *name,
+		      char digest[2 * ADV_DIGEST_BYTES + 1])
+{
+	sqlite3_stmt *q;
+	digest[0] = '\0';
+	if (sqlite3_prepare_v2(s->db, "SELECT digest FROM module WHERE owner = ? AND name = ?", -1,
+			       &q, NULL) != SQLITE_OK)
+		return;
+	sqlite3_bind_int64(q, 1, owner);
+	sqlite3_bind_text(q, 2, name, -1, SQLITE_STATIC);
+	if (sqlite3_step(q) == SQLITE_ROW)
+		snprintf(digest, 2 * ADV_DIGEST_BYTES + 1, "%s",
+			 (const char *)sqlite3_column_text(q, 0));
+	sqlite3_finalize(q);
+}
+
 bool adv_store_names(struct adv_store *s, const char *digest)
 {
 	sqlite3_stmt *q;
@@ -319,7 +335,7 @@ static enum adv_status refuse(struct adv_store *s, int code, const char *what, c
 			      size_t size)
 {
 	snprintf(reason, size, "registry.db: %s: %s: %s", what, sqlite3_errmsg(s->db),
-		 remedy(error_of(code)));
+		 adv_storage_remedy(error_of(code)));
 	run(s, "ROLLBACK");
 	return ADV_STORAGE;
 }

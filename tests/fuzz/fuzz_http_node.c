@@ -95,11 +95,6 @@ void adv_module_put(struct adv_module *m)
 		m->refs--;
 }
 
-void adv_sandboxes_module_gone(struct adv_sandboxes *sandboxes, struct adv_module *m)
-{
-	(void)sandboxes, (void)m;
-}
-
 /* ---- leases ---- */
 
 struct adv_lease_entry *adv_leases_find(struct adv_leases *leases, uint64_t id)

@@ -1,3 +1,64 @@
+/*
+ * arm.pml - sleeping over verbs: a client that says by ARM what it has seen, the poller, the worker, the control thread's node lines. One lane,
+ * one link. src/client/verbs_calls.c (adv_verbs_arm(), announce(), heard(), adv_verbs_awake()) and wait.c; src/poller/relay.c
+ * (heard_call(), heard_arm(), answer_arm(), carry_lane(), carry_line(), pay_debts(), adv_relay_sleep()) and poller.c (serve(), obey_all(),
+ * fall_asleep()); src/control/remote.c (adv_remote_line_changed(), line_sent()). docs/verbs.md says it in words.
+ *
+ * Proves: no wake-up is lost. A lost one is a deadlock: the client blocked on its channel, the poller in epoll_wait() or spinning on what
+ * does not come, the worker on its futex, while calls are outstanding; spin reports it as an invalid end state. Nobody has a timeout
+ * here, though the poller looks once a second. Also: at most one ARM is unanswered; immediates never find fewer receives than there are
+ * (NODE_RECEIVES, CLIENT_RECEIVES); completions are the caller's own, in order; a call that a worker has completed is not reported as
+ * one of a dead worker's; whoever sees a new generation sees the death record. Memory is sequentially consistent: what the fences are for is
+ * proved by sleep.pml, what epochs are for by death.pml.
+ *
+ * The connection keeps the order: a write is at its place before its immediate is in the queue, and that before the next write is at its
+ * place. A device that does not place in order is worse than PART_HAND_OVER.
+ *
+ * Parts. Everything at once is too much to search; what is proved in one part is taken for granted in the others.
+ *	PART_CLIENT      the client sleeps; poller and worker spin; a death or a revocation, and the end
+ *	PART_FULL        the same with a send queue of two: answers to ARM and completions that find no room
+ *	PART_NODE        poller and worker sleep, and the control thread's messages come; the client spins
+ *	PART_ALL         all three sleep, with a send queue of two; no node lines
+ *	PART_MANY        the client sleeps, no node lines, but more calls: counts receives
+ *	PART_END         as PART_CLIENT, and a call that its worker has completed is not reported as ended with the lease
+ *	PART_EVENT_LOOP  as PART_CLIENT, with calls between adv_lease_arm() and the wait for the descriptor
+ *	PART_HAND_OVER   as PART_CLIENT, with --placement=immediate: entries and lines are copied when their immediates come
+ *
+ * What the implementation does not do; each part is found guilty without it:
+ *	FIX_LAST_CARRY (PART_END)           carry_line() carries what is complete before the line that says `ended`, too, not before a new
+ *	                                    generation alone: adv_relay_carry() carries no lane any more once DETACH has come
+ *	FIX_SUBMIT_ARMED (PART_EVENT_LOOP)  adv_submit() while l->armed announces a lane that has no ARM unanswered: it had nothing outstanding
+ *	                                    in adv_verbs_arm(). What is announced as seen is what adv_caller_submit() saw: neither
+ *	                                    revoking nor ended, as nobody looks afterwards
+ *	FIX_LINE_EPOCH (PART_HAND_OVER)     NOTE carries the epoch, and hand_over_line() waits for that of the line: a line whose own immediate has not
+ *	                                    come may lie in the mirror when the answer to an ARM is heard, and its completions are not handed over yet
+ *	FIX_ANSWER_ALONE (PART_HAND_OVER)   where all is handed over, DONE, and an immediate of a line that answers nothing, are no answer to an ARM:
+ *	                                    carry_one() keeps `armed`, heard() clears `unanswered` by NOTE alone, and such lines have a kind of their own
+ *
+ * Mutants, each of which must be found guilty:
+ *	MUTANT_NOTIFY_LATE       adv_verbs_arm() arms its queue after the last look at it
+ *	MUTANT_NO_POLL           adv_verbs_arm() does not poll its queue once it is armed
+ *	MUTANT_NO_LOOK           adv_caller_sleep() does not look at the mirror after ARM: a line announced as seen was not acted on
+ *	MUTANT_TWO_ARMS          adv_verbs_arm() announces although an ARM is unanswered
+ *	MUTANT_NO_LAST_TAKE      wind_up() does not look for completions once more
+ *	MUTANT_NO_ANSWER         heard_arm() never answers at once
+ *	MUTANT_SEQ_ALONE         heard_arm() does not compare the node line's state
+ *	MUTANT_STATE_ALONE       heard_arm() does not compare the completion's number
+ *	MUTANT_DONE_BARE         carry_one() sends no immediate when the lane is armed
+ *	MUTANT_LINE_BARE         post_line() sends none
+ *	MUTANT_LINE_EARLY        carry_line() does not carry the old epoch's completions before
+ *	MUTANT_GENERATION_FIRST  post_line() writes the generation before the rest
+ *	MUTANT_UNLISTED          a lane is not listed any more once something was carried, though calls are in flight
+ *	MUTANT_CARRY_UNHEARD (PART_MANY)   carry_lane() carries completions of calls whose immediates were not heard
+ *	MUTANT_NO_DEBTS (PART_FULL)        pay_debts() is missing
+ *	MUTANT_NO_WORKER_WAKE (PART_NODE)  heard_call() does not wake the worker
+ *	MUTANT_STATE_LATE (PART_NODE)      fall_asleep() tells workers to raise the event after its last look at the lanes
+ *	MUTANT_QUEUE_LATE (PART_NODE)      fall_asleep() arms its queue after its last look at it
+ *	MUTANT_ASLEEP_LATE (PART_NODE)     fall_asleep() stores `asleep` after its look into the mailbox
+ *	MUTANT_NO_MAIL_LOOK (PART_NODE)    fall_asleep() does not look into the mailbox
+ *	MUTANT_NO_LAST_SERVE (PART_NODE)   fall_asleep() does not serve once more
+ *	MUTANT_NO_LINE_AGAIN (PART_NODE)   adv_remote_line_changed() forgets a change that comes while its message is under way
+ */
 #if !defined(PART_NODE)
 #define CLIENT_SLEEPS
 #endif
@@ -28,6 +89,14 @@
 #define REST	   2 /* of a node line */
 #define GENERATION 3
 #define NOTHING	   4
+/* Immediates there. */
+#define DONE 1
+#define NOTE 2
+#if defined(FIX_ANSWER_ALONE)
+#define NEWS 3 /* of a node line: no answer */
+#else
+#define NEWS NOTE
+#endif
 
 /* A node line but for its generation. */
 #define RECORD	 1 /* the death record of the first epoch */
@@ -35,20 +104,26 @@
 #define ENDED	 4
 #define STATE(epoch, rest) ((epoch) * 8 + ((rest) & (REVOKING | ENDED))) /* adv_lane_state() */
 
-/* Receives of each side for one lane: adv_remote_receives() without the one for QUIET, receives(). */
-#define NODE_RECEIVES	(N + 1)
-#define CLIENT_RECEIVES (1 + N + 1)
+/*
+ * Receives of each side for one lane: adv_remote_receives() but for the one of QUIET, and what a death ends, as that is not heard;
+ * receives() with as many node lines as there are here.
+ */
+#define NODE_RECEIVES (N + 1 + (n_epoch == 2 -> N : 0))
+#if defined(PART_HAND_OVER)
+#define CLIENT_RECEIVES (1 + N + 2)
+#else
+#define CLIENT_RECEIVES 1
+#endif
 
 /*
  * The connection. To the node: on the way, or in the queue and not taken yet; the memory is written before. To the client: what waits
  * behind an immediate that is not in the queue yet. Everything else is at its place at once: that is no loss, as the way to the node
- * takes as long as you like, and nobody but the poller tells what comes first.
+ * takes as long as you like, and nobody but the two can tell what came first.
  */
 chan node_cq = [3 * N + 1] of { byte, byte };
-chan to_client = [8] of { byte, byte, bool };
-bool coming;	  /* an immediate whose write is at its place */
-byte coming_seq;  /* its completion's number; 0: a NOTE */
-chan client_cq = [CLIENT_RECEIVES] of { byte };
+chan to_client = [8] of { byte, byte, byte };
+byte coming, coming_what; /* an immediate whose write is at its place */
+chan client_cq = [CLIENT_RECEIVES] of { byte, byte };
 
 /* The node's memory. */
 byte req[N];
@@ -121,7 +196,7 @@ inline poller_event(wanted)
 /* CALL, ARM: the writes before them are at their place. */
 inline to_node(kind_, seq_)
 {
-#if defined(PART_MANY)
+#if !defined(PART_HAND_OVER) || defined(FIX_ANSWER_ALONE)
 	assert(len(node_cq) < NODE_RECEIVES);
 #endif
 	node_cq!kind_, seq_;
@@ -137,33 +212,32 @@ inline place(kind_, what_, imm_)
 	:: kind_ == GENERATION -> m_epoch = what_
 	:: kind_ == NOTHING
 	fi;
-	if
-	:: imm_ -> coming = true; coming_seq = (kind_ == ENTRY -> what_ : 0)
-	:: else
-	fi
+	coming = imm_;
+#if defined(PART_HAND_OVER)
+	coming_what = (imm_ -> what_ : 0)
+#endif
 }
 
 /* Immediates come, and what was behind them; sends are complete. */
 active proctype Device()
 {
-	byte kind, what;
-	bool imm;
+	byte kind, what, imm;
 end:	do
 	:: d_step {
-		coming ->
+		coming != 0 ->
 			assert(len(client_cq) < CLIENT_RECEIVES);
-			client_cq!coming_seq;
+			client_cq!coming, coming_what;
 			client_event();
-			coming = false;
-			coming_seq = 0
+			coming = 0;
+			coming_what = 0
 		}
 	:: d_step {
-		!coming && len(to_client) > 0 ->
+		coming == 0 && len(to_client) > 0 ->
 			to_client?kind, what, imm;
 			place(kind, what, imm);
 			kind = 0;
 			what = 0;
-			imm = false
+			imm = 0
 		}
 #if defined(PART_CLIENT)
 	:: d_step { other > 0 && c_notify && !c_event -> other--; client_event() }
@@ -192,37 +266,57 @@ end:	do
 #define OVER	       (V_EPOCH != my_epoch || (V_REST & ENDED))
 #define CAN_SUBMIT     (calls < CALLS && request_seq - completion_seq < N)
 
-/* adv_link_poll() of all there is: heard(), hand_over() */
+/* adv_link_poll() of all there is, heard() */
+#if defined(PART_HAND_OVER)
 inline hear_all()
 {
 	do
-	:: nempty(client_cq) ->
-		client_cq?seq;
-#if defined(PART_HAND_OVER) && defined(FIX_DONE_IS_NO_ANSWER)
-		unanswered = unanswered && seq;
-#else
-		unanswered = false;
-#endif
-#if defined(PART_HAND_OVER)
+	:: len(client_cq) > 0 ->
+		client_cq?imm, what;
 		if
-		:: seq -> hnd[seq % N] = mir[seq % N]
-		:: else
-		fi
+		:: imm == DONE -> hnd[what % N] = mir[what % N] /* hand_over() */
+		:: else -> noted = what
+		fi;
+#if defined(FIX_ANSWER_ALONE)
+		unanswered = unanswered && imm != NOTE
+#else
+		unanswered = false
 #endif
-	:: empty(client_cq) -> break
+	:: else -> break
 	od;
-	seq = 0
+	imm = 0;
+	what = 0
 }
 
-/* adv_verbs_progress() */
-#if !defined(PART_HAND_OVER)
-#define PROGRESS d_step { hear_all() }
-#elif defined(FIX_LINE_FIRST)
-#define PROGRESS d_step { epoch = m_epoch; rest = m_rest }; \
-	d_step { hear_all(); h_epoch = epoch; h_rest = rest; epoch = 0; rest = 0 }
+/* hand_over_line() */
+inline hand_over_line()
+{
+	if
+#if defined(FIX_LINE_EPOCH)
+	:: noted == m_epoch -> h_epoch = m_epoch; h_rest = m_rest
 #else
-#define PROGRESS d_step { hear_all() }; \
-	d_step { h_epoch = m_epoch; h_rest = m_rest } /* hand_over_line() */
+	:: noted != 0 -> h_epoch = m_epoch; h_rest = m_rest
+#endif
+	:: else
+	fi;
+	noted = 0
+}
+#else
+inline hear_all()
+{
+	do
+	:: len(client_cq) > 0 -> client_cq?_, _; unanswered = false
+	:: else -> break
+	od;
+	skip
+}
+#endif
+
+/* adv_verbs_progress() */
+#if defined(PART_HAND_OVER)
+#define PROGRESS d_step { hear_all() }; d_step { hand_over_line() }
+#else
+#define PROGRESS d_step { hear_all() }
 #endif
 
 /* announce() */
@@ -370,19 +464,23 @@ awake:	skip
 active proctype Client()
 {
 	byte my_epoch = 1, request_seq = 1, completion_seq = 1;
-	byte calls, seq;
+	byte calls;
 	bool unanswered;
 #if defined(PART_HAND_OVER)
 	byte hnd[N];
 	byte h_epoch = 1, h_rest;
-	byte epoch, rest;
+	byte imm, what, noted;
 #endif
 	do
 	:: d_step { CAN_SUBMIT -> submit() }
 #if defined(PART_HAND_OVER)
-	:: OUTSTANDING && (len(client_cq) > 0 || m_epoch != h_epoch || m_rest != h_rest) -> PROGRESS
-#endif
-#if defined(MUTANT_NO_LAST_TAKE)
+	:: OUTSTANDING && (len(client_cq) > 0 || CALLER_ARRIVED || OVER) ->
+		PROGRESS; /* adv_client_hand_over() */
+		if
+		:: CALLER_ARRIVED || OVER -> poll()
+		:: else
+		fi
+#elif defined(MUTANT_NO_LAST_TAKE)
 	:: OUTSTANDING -> poll()
 #else
 	:: OUTSTANDING && (CALLER_ARRIVED || OVER) -> poll()
@@ -404,12 +502,12 @@ active proctype Client()
 #define ROOM(n) true
 #endif
 #define RELAY_ARRIVED (cpl[next % N] == next)
-#if defined(FIX_CARRY_HEARD)
-#define MAY_CARRY     (RELAY_ARRIVED && heard >= next)
-#else
-#define MAY_CARRY     RELAY_ARRIVED
-#endif
 #define IN_FLIGHT     (heard >= next)
+#if defined(MUTANT_CARRY_UNHEARD)
+#define MAY_CARRY RELAY_ARRIVED
+#else
+#define MAY_CARRY (IN_FLIGHT && RELAY_ARRIVED)
+#endif
 
 #if defined(MUTANT_GENERATION_FIRST)
 #define SECOND REST
@@ -423,7 +521,7 @@ inline post(kind_, what_, imm_)
 	nr_sent++;
 #endif
 	if /* of the two writes of a line the second comes by itself */
-	:: coming || len(to_client) > 0 || kind_ == SECOND -> to_client!kind_, what_, imm_
+	:: coming != 0 || len(to_client) > 0 || kind_ == SECOND -> to_client!kind_, what_, imm_
 	:: else -> place(kind_, what_, imm_)
 	fi
 }
@@ -432,7 +530,7 @@ inline post(kind_, what_, imm_)
 inline answer_arm()
 {
 	if
-	:: ROOM(1) -> post(NOTHING, 0, true); armed = false; asked = false
+	:: ROOM(1) -> post(NOTHING, my_epoch, NOTE); armed = false; asked = false
 	:: else -> stalled = true
 	fi
 }
@@ -484,13 +582,13 @@ inline carry_lane(may_carry)
 	do
 	:: !stalled && may_carry && ROOM(1) ->
 #if defined(PART_HAND_OVER)
-		post(ENTRY, next, true);
+		post(ENTRY, next, DONE);
 #elif defined(MUTANT_DONE_BARE)
-		post(ENTRY, next, false);
+		post(ENTRY, next, 0);
 #else
-		post(ENTRY, next, armed);
+		post(ENTRY, next, (armed -> DONE : 0));
 #endif
-#if !defined(PART_HAND_OVER) || !defined(FIX_DONE_IS_NO_ANSWER)
+#if !defined(PART_HAND_OVER) || !defined(FIX_ANSWER_ALONE)
 		asked = asked && !armed;
 		armed = false;
 #endif
@@ -520,14 +618,17 @@ inline carry_line()
 	:: !stalled && !ROOM(2) -> stalled = true
 	:: else ->
 #if defined(MUTANT_GENERATION_FIRST)
-		post(GENERATION, epoch, false);
-		post(REST, rest, armed);
+		post(GENERATION, epoch, 0);
+		post(REST, rest, (armed -> NOTE : 0));
 #elif defined(MUTANT_LINE_BARE)
-		post(REST, rest, false);
-		post(GENERATION, epoch, false);
+		post(REST, rest, 0);
+		post(GENERATION, epoch, 0);
+#elif defined(PART_HAND_OVER)
+		post(REST, rest, 0);
+		post(GENERATION, epoch, (armed -> NOTE : NEWS));
 #else
-		post(REST, rest, false);
-		post(GENERATION, epoch, armed);
+		post(REST, rest, 0);
+		post(GENERATION, epoch, (armed -> NOTE : 0));
 #endif
 		asked = asked && !armed;
 		armed = false;

@@ -1,10 +1,67 @@
+/*
+ * lease_end.pml - the end of a lease over verbs, and the next lease on its link: a client, the network, the poller, the jobs' thread, the
+ * control thread. src/control/held.c (adv_held_end(), adv_held_finish(), held_over()), remote.c (adv_remote_end(), go_on_ending(), detach(),
+ * quiet_overdue(), detached(), released(), registered(), take_link(), attached()), remote_links.c (knocked(), made(), added(),
+ * adv_remote_link_gone(), adv_remote_link_rest(), adv_remote_link_close(), message_back(), free_if_done()); src/poller/poller.c (serve(),
+ * is_drained(), end_detach(), obey()) and relay.c (adv_relay_hear()); src/client/lease.c (adv_lease_close()) and verbs_lease.c
+ * (adv_verbs_lease_quiet(), give_link_back(), adv_verbs_lease_free()).
+ *
+ * Proves: no write comes into memory that was freed, in either direction, nor is anything sent from it; a write to a region that was given back
+ * comes only from a client that breaks the rules, or over a link that the node has given up, and breaks nothing but that link; no
+ * immediate of an earlier lease is acted on by a later one, and a link at rest has none on the way; no message is sent a second time before it has come
+ * back, and the poller touches no link that was freed; and in the end, whoever died or broke when, queue pairs, regions and
+ * memory of both sides are gone and nobody waits (that would be a deadlock: an invalid end state).
+ *
+ * What is on the way arrives even when its sender's queue pair is gone; what arrives where no queue pair is, or one in error, is lost
+ * and not acknowledged. A lease's tag is its number. Times may pass at any moment. The client goes through one link; where the node does not
+ * know it any more, it closes the lease instead of connecting another.
+ *
+ * Parts:
+ *	PART_ONE     one lease, from its connection on; two things go wrong: the link breaks on one side, the client is killed, the node revokes
+ *	PART_AGAIN   a second lease on the same link; one of these goes wrong
+ *	PART_LATE    the same with a client that writes, or says that it is quiet, after it has said so for its first lease
+ *	PART_ACCEPT  one lease whose workers have all died and are not replaced yet; the client is killed while it connects
+ *
+ * What the implementation does not do; the part is found guilty without it:
+ *	FIX_DETACH_ONCE (PART_ACCEPT)  adv_remote_link_ready() leaves a lease alone that is DETACHING already: rdma_accept() failed in added(),
+ *	                               link_gone() ended the lease on the spot as no worker was alive, and DETACH is on its way
+ *
+ * Mutants, each of which must be found guilty:
+ *	MUTANT_NO_QUIET          DETACH does not wait for QUIET
+ *	MUTANT_NO_DRAIN          DETACH does not wait for the completion of the poller's own writes
+ *	MUTANT_GIVE_UP_CLEAN     GIVE_UP leaves the link to be used again
+ *	MUTANT_NO_GIVE_UP        nobody gives up
+ *	MUTANT_IDLE_STAYS        a link at rest whose other end has gone is kept
+ *	MUTANT_FREE_FIRST        the lease's memory is freed when its link has been detached
+ *	MUTANT_ENDED_EARLY       the client is told `ended` then
+ *	MUTANT_DEREGISTER_FIRST  the regions are given back before the queue pair is destroyed
+ *	MUTANT_FREE_LINK         a link is freed while its messages are under way
+ *	MUTANT_REST_EARLY        the client keeps the link though it has not heard that the lease is over
+ *	MUTANT_REST_BUSY         the client keeps the link though its own sends are not complete
+ *	MUTANT_MIRROR_FIRST      the client frees the mirror before it gives the link back
+ *	MUTANT_END_ATTACHING (PART_AGAIN)  adv_remote_end() does not wait for ATTACH to come back
+ *	MUTANT_NO_TAG (PART_LATE)          adv_relay_hear() does not look at the tag
+ */
+#if defined(PART_AGAIN) || defined(PART_LATE)
+#define LEASES 2
+#else
+#define LEASES 1
+#endif
+#if !defined(FATE)
+#if defined(PART_ONE)
+#define FATE 2 /* so many things go wrong */
+#else
+#define FATE 1
+#endif
+#endif
+
 #define NONE 0
 
-/* What travels on a link, and raises an immediate: a write to a region, or an immediate alone. */
+/* What travels on the link, and raises an immediate: a write to a region, or the immediate alone. */
 #define WRITE 1
 #define QUIET 2
 
-/* To the poller, and back: enum adv_poller_order. */
+/* Messages to the poller, and back: enum adv_poller_order. */
 #define ADD	1
 #define ATTACH	2
 #define LINE	3
@@ -13,7 +70,7 @@
 #define REMOVE	6
 #define BROKEN	7 /* back alone */
 
-/* To the jobs' thread. */
+/* Jobs. */
 #define MAKE	1
 #define DESTROY 2
 #define RELEASE 3
@@ -36,128 +93,116 @@
 #define CLOSED	1
 #define REVOKED 2
 
-/* ---- the connections: leases and links are numbered from 1 ---- */
+/* ---- what there is: one link, which carries one lease after the other ---- */
 
-chan to_node[3] = [5] of { byte, byte, byte }; /* kind, lease, tag */
-chan to_client[3] = [5] of { byte, byte, byte };
-chan node_cq[3] = [5] of { byte, byte, byte };
-chan client_cq[3] = [5] of { byte, byte, byte };
-bool n_qp[3], c_qp[3];	 /* there is one */
-bool n_err[3], c_err[3]; /* in error: sends and takes nothing any more */
-byte n_of[3], c_of[3];	 /* the link of a lease */
-byte n_out[3], c_out[3]; /* a lease's sends that are not complete */
-
+chan to_node = [4] of { byte, byte }; /* kind, lease: its tag is the lease's number */
+chan to_client = [4] of { byte, byte };
+chan node_cq = [4] of { byte, byte };
+bool n_qp, c_qp;	 /* each side's queue pair */
+bool n_err, c_err;	 /* it sends and takes nothing any more */
+byte n_out, c_out;	 /* sends that are not complete */
 bool n_reg[3], n_mem[3]; /* a lease's memory in the node: registered, there */
 bool c_reg[3], c_mem[3]; /* its mirror */
 
-bool disconnected[3]; /* the node hears of a link's end by rdma_cm */
-bool knock[3];	      /* a client wants that link */
-byte knock_lease;
-byte accepted[3];     /* 1, or 2: refused */
+/* rdma_cm */
+bool knock, disconnected;
+byte accepted; /* 1; 2: refused */
 
-/* The control connection of each lease. */
-bool ask[3];	 /* the client wants a lease */
-byte offered;	 /* and has this link */
-byte grant[3];	 /* 1, or 2: not granted */
-byte g_link[3], g_tag[3];
+/* The control connection of each lease: what was said and not heard yet. */
+bool ask[3], offered;
+byte grant[3]; /* 1: connect; 2: the link that was offered; 3: not granted */
 bool said_release[3], hung_up[3];
 byte ended[3];
 
 /* The client. */
-byte fate = 1; /* so many things go wrong */
-byte link;     /* that the client uses */
-byte rest;     /* that it has at rest */
-byte lease;
-byte my_tag;
-bool said_quiet;
+byte lease;	  /* the one that it has */
+bool linked;	  /* it uses the link */
+bool rest;	  /* it has it at rest */
+bool said_quiet;  /* for the first lease */
+bool dead;	  /* it was killed */
+bool finished;	  /* it is no more */
+bool late;	  /* it has broken the rules */
+byte fate = FATE;
 
-bool late;     /* a client has broken the rules */
-bool finished; /* the client is no more */
-
-#define USABLE_N(l) (n_qp[l] && !n_err[l])
-#define USABLE_C(l) (c_qp[l] && !c_err[l])
+#define USABLE_N (n_qp && !n_err)
+#define USABLE_C (c_qp && !c_err)
 
 /* ---- the network; what is on the way arrives even when its sender is gone ---- */
 
 inline at_node()
 {
 	if
-	:: !USABLE_N(l)
-	:: USABLE_N(l) && kind == WRITE && !n_reg[k] ->
-		assert(late); /* nobody who keeps the rules writes to what is not registered any more */
-		n_err[l] = true;
-		c_err[l] = true
+	:: !USABLE_N
+	:: USABLE_N && kind == WRITE && !n_reg[k] ->
+		assert(late); /* nobody who keeps the rules writes where nothing is registered any more */
+		n_err = true;
+		c_err = true
 	:: else ->
 		assert(kind != WRITE || n_mem[k]);
-		node_cq[l]!kind, k, tag;
-		c_out[k] = (c_qp[l] -> c_out[k] - 1 : 0)
+		node_cq!kind, k;
+		c_out = (c_qp -> c_out - 1 : 0)
 	fi;
-	l = 1;
 	kind = 0;
-	k = 0;
-	tag = 0
+	k = 0
 }
 
 inline at_client()
 {
 	if
-	:: !USABLE_C(l)
-	:: USABLE_C(l) && !c_reg[k] ->
-		assert(!n_qp[l]); /* it has been given up */
-		c_err[l] = true;
-		n_err[l] = true
+	:: !USABLE_C
+	:: USABLE_C && !c_reg[k] ->
+		assert(!n_qp); /* what a link that was given up has left on the way */
+		c_err = true
 	:: else ->
 		assert(c_mem[k]);
-		client_cq[l]!kind, k, tag;
-		n_out[k] = (n_qp[l] -> n_out[k] - 1 : 0)
+		n_out = (n_qp -> n_out - 1 : 0)
 	fi;
-	l = 1;
 	kind = 0;
-	k = 0;
-	tag = 0
+	k = 0
 }
 
 active proctype Network()
 {
-	byte l = 1, kind, k, tag;
+	byte kind, k;
 end:	do
-	:: d_step {
-		to_node[1]?kind, k, tag -> l = 1; at_node()
-	}
-	:: d_step {
-		to_node[2]?kind, k, tag -> l = 2; at_node()
-	}
-	:: d_step {
-		to_client[1]?kind, k, tag -> l = 1; at_client()
-	}
-	:: d_step {
-		to_client[2]?kind, k, tag -> l = 2; at_client()
-	}
+	:: d_step { to_node?kind, k -> at_node() }
+	:: d_step { to_client?kind, k -> at_client() }
+#if defined(PART_LATE)
+	/* The client breaks the rules: it writes, or says that it is quiet, when it has said so before. */
+	:: d_step { fate > 0 && said_quiet && USABLE_C -> fate--; late = true; to_node!WRITE, 1; c_out++ }
+	:: d_step { fate > 0 && said_quiet && USABLE_C -> fate--; late = true; to_node!QUIET, 1; c_out++ }
+#else
+	/* The link breaks: one side notices, the other's sends are not acknowledged any more. The client is killed. */
+	:: d_step { fate > 0 && USABLE_N -> fate--; n_err = true }
+	:: d_step { fate > 0 && USABLE_C -> fate--; c_err = true }
+	:: d_step { fate > 0 && !finished && lease > 0 -> fate--; dead = true }
+#endif
 	od
 }
 
-/* ---- src/poller/poller.c ---- */
+/* ---- src/poller/poller.c, src/poller/relay.c ---- */
 
-chan box = [8] of { byte, byte, byte };	 /* order, link, lease */
-chan back = [10] of { byte, byte, bool }; /* order, link, clean */
-byte tag_of[3];		    /* of a link: which use */
-bool l_free[3];		    /* the control thread has freed it */
-byte relay[3];		    /* of a link: the lease that it carries */
-bool quiet[3], ending[3], dirty[3]; /* of a lease's relay */
-
-#define IDLE_N(l) ((n_of[1] != l || n_out[1] == 0) && (n_of[2] != l || n_out[2] == 0))
+chan box = [5] of { byte, byte };  /* order, lease */
+chan back = [6] of { byte, bool }; /* order, clean */
+byte relay;   /* the lease that the link carries */
+bool quiet, ending, dirty; /* the relay's */
+bool freed;   /* the control thread has freed the link */
 
 /* adv_relay_hear() of everything */
 inline hear()
 {
 	do
-	:: len(node_cq[l]) > 0 ->
-		node_cq[l]?kind, k, tag;
+	:: len(node_cq) > 0 ->
+		node_cq?kind, k;
 		if
-		:: relay[l] != NONE && tag == tag_of[l] ->
-			assert(k == relay[l]); /* none of an earlier lease */
+#if defined(MUTANT_NO_TAG)
+		:: relay != NONE ->
+#else
+		:: relay != NONE && k == relay -> /* the tag */
+#endif
+			assert(k == relay); /* nothing of an earlier lease is acted on */
 			if
-			:: kind == QUIET -> quiet[relay[l]] = true
+			:: kind == QUIET -> quiet = true
 			:: else
 			fi
 		:: else
@@ -168,266 +213,220 @@ inline hear()
 
 inline post_client()
 {
-	to_client[l]!WRITE, relay[l], tag_of[l];
-	n_out[relay[l]]++
+	to_client!WRITE, relay;
+	n_out++
 }
 
-/* end_detach(): an unclean link is forgotten */
-inline end_detach(clean)
+/* end_detach(): a link that is not clean is forgotten */
+inline end_detach(is_clean)
 {
-	detach[l] = false;
-	relay[l] = NONE;
-	held[l] = clean;
-	back!DETACH, l, clean
+	detach = false;
+	relay = NONE;
+	held = is_clean;
+	back!DETACH, is_clean
 }
+
+/* The last of it has been carried, and is_drained(); the client is quiet. */
+#if defined(MUTANT_NO_DRAIN)
+#define OVER (!dirty && quiet)
+#elif defined(MUTANT_NO_QUIET)
+#define OVER (!dirty && n_out == 0)
+#else
+#define OVER (!dirty && n_out == 0 && quiet)
+#endif
 
 /* serve() */
 inline serve()
 {
-	assert(!l_free[l]);
+	assert(!freed);
 	if
-	:: !n_err[l] ->
+	:: !n_err ->
 		hear();
 		if
-		:: relay[l] != NONE && dirty[relay[l]] -> post_client(); dirty[relay[l]] = false
+		:: relay != NONE && dirty -> post_client(); dirty = false
 		:: else
 		fi;
 		if
-		:: detach[l] && IDLE_N(l) && quiet[relay[l]] -> end_detach(true)
+		:: detach && OVER -> end_detach(true)
 		:: else
 		fi
 	:: else ->
 		if
-		:: !said[l] -> said[l] = true; back!BROKEN, l, false
+		:: !said -> said = true; back!BROKEN, false
 		:: else
 		fi;
 		if
-		:: detach[l] -> end_detach(false)
+		:: detach -> end_detach(false)
 		:: else
 		fi
-	fi;
-	kind = 0;
-	k = 0;
-	tag = 0
-}
-
-/* Is there anything for it to do? */
-#define BUSY(l) (held[l] && (n_err[l] -> !said[l] || detach[l] : len(node_cq[l]) > 0 || \
-	(relay[l] != NONE && dirty[relay[l]]) || (detach[l] && IDLE_N(l) && quiet[relay[l]])))
-
-/* obey_all(), one at a time */
-inline obey()
-{
-	assert(!l_free[l]);
-	if
-	:: kind == ADD || kind == ATTACH -> held[l] = true; relay[l] = k; back!kind, l, false
-	:: kind == LINE ->
-		if
-		:: relay[l] != NONE -> dirty[relay[l]] = true
-		:: else
-		fi;
-		back!LINE, l, false
-	:: kind == DETACH -> detach[l] = true; ending[relay[l]] = true
-	:: kind == GIVE_UP ->
-		if
-		:: detach[l] -> end_detach(false)
-		:: else
-		fi;
-		back!GIVE_UP, l, false
-	:: kind == REMOVE -> held[l] = false; relay[l] = NONE; back!REMOVE, l, false
 	fi;
 	kind = 0;
 	k = 0
 }
 
-/* A worker has published: adv_relay_carry() */
-#define CARRIES(l) (held[l] && USABLE_N(l) && relay[l] != NONE && !ending[relay[l]] && !carried[relay[l]])
+/* Is there anything for it to do? */
+#define BUSY (held && (n_err -> !said || detach : len(node_cq) > 0 || relay != NONE && dirty || detach && OVER))
+
+/* obey_all(), one at a time */
+inline obey()
+{
+	assert(!freed);
+	if
+	:: kind == ADD || kind == ATTACH ->
+		assert(len(node_cq) == 0 && len(to_node) == 0 || late);
+		held = true;
+		relay = k;
+		quiet = false;
+		ending = false;
+		dirty = false;
+		carried = false;
+		back!kind, false
+	:: kind == LINE -> dirty = dirty || relay != NONE; back!LINE, false
+	:: kind == DETACH -> assert(relay != NONE); detach = true; ending = true
+	:: kind == GIVE_UP ->
+		if
+#if defined(MUTANT_GIVE_UP_CLEAN)
+		:: detach -> end_detach(true)
+#else
+		:: detach -> end_detach(false)
+#endif
+		:: else
+		fi;
+		back!GIVE_UP, false
+	:: kind == REMOVE -> held = false; relay = NONE; back!REMOVE, false
+	fi;
+	kind = 0;
+	k = 0
+}
 
 active proctype Poller()
 {
-	bool held[3], detach[3], said[3]; /* of links */
-	bool carried[3];
-	byte l, kind, k, tag;
+	bool held, detach, said, carried;
+	byte kind, k;
 end:	do
-	:: d_step { BUSY(1) -> l = 1; serve(); l = 0 }
-	:: d_step { BUSY(2) -> l = 2; serve(); l = 0 }
-	:: d_step { box?kind, l, k -> obey(); l = 0 }
-	:: d_step { CARRIES(1) -> l = 1; post_client(); carried[relay[1]] = true; l = 0 }
-	:: d_step { CARRIES(2) -> l = 2; post_client(); carried[relay[2]] = true; l = 0 }
-	od
-}
-
-/* ---- src/util/jobs.c with remote.c's and remote_links.c's run_...() ---- */
-
-chan jobs = [4] of { byte, byte };
-chan jobs_back = [4] of { byte, byte };
-
-active proctype Jobs()
-{
-	byte what, i;
-end:	do
-	:: d_step {
-		jobs?what, i ->
-			if
-			:: what == MAKE -> n_qp[i] = true
-			:: what == DESTROY ->
-				n_qp[i] = false;
-				if
-				:: n_of[1] == i -> n_out[1] = 0
-				:: else
-				fi;
-				if
-				:: n_of[2] == i -> n_out[2] = 0
-				:: else
-				fi
-			:: what == RELEASE ->
-				/* Nothing is read from it any more. */
-				assert(n_out[i] == 0 || !USABLE_N(n_of[i]));
-				n_reg[i] = false
-			fi;
-			jobs_back!what, i;
-			what = 0;
-			i = 0
-	}
+	:: d_step { BUSY -> serve() }
+	:: d_step { box?kind, k -> obey() }
+	:: d_step { held && USABLE_N && relay != NONE && !ending && !carried -> /* a worker has published */
+			post_client(); carried = true }
 	od
 }
 
 /* ---- src/control/held.c, remote.c, remote_links.c: the control thread ---- */
 
 /* adv_remote_link_send(): a message is the poller's until it has come back */
-inline send(order, link, lease)
+chan jobs = [3] of { byte, byte };
+
+inline send(order_, lease_)
 {
-	assert(!(under[link] & (1 << order)));
-	under[link] = under[link] | (1 << order);
-	box!order, link, lease
+	assert(!(under & (1 << order_)));
+	under = under | (1 << order_);
+	box!order_, lease_
 }
 
-/* adv_remote_line_changed() */
-inline line_changed(link)
+inline remove_idle()
+{
+	l_state = LEAVING;
+	send(REMOVE, NONE)
+}
+
+inline close()
+{
+	l_lease = NONE;
+	l_state = LEAVING;
+	jobs!DESTROY, NONE
+}
+
+inline release(r)
+{
+	r_state[r] = RELEASING;
+	jobs!RELEASE, r
+}
+
+inline quiet_overdue(r)
 {
 	if
-	:: link == NONE
-	:: link != NONE && l_state[link] != TAKEN && l_state[link] != ADDING
-	:: else ->
+#if defined(MUTANT_NO_GIVE_UP)
+	:: !gave_up[r] -> gave_up[r] = true
+#else
+	:: !gave_up[r] -> gave_up[r] = true; send(GIVE_UP, NONE)
+#endif
+	:: else
+	fi
+}
+
+/* go_on_ending(), detach() */
+inline go_on_ending(r)
+{
+	if
+	:: l_lease != r -> release(r)
+	:: l_lease == r && l_state == TAKEN ->
+		r_state[r] = DETACHING;
+		send(DETACH, NONE);
 		if
-		:: under[link] & (1 << LINE) -> line_again[link] = true
-		:: else -> send(LINE, link, NONE)
+		:: client_gone[r] || l_gone -> quiet_overdue(r)
+		:: else
 		fi
-	fi
-}
-
-inline remove_idle(link)
-{
-	l_state[link] = LEAVING;
-	send(REMOVE, link, NONE)
-}
-
-inline close(link)
-{
-	l_lease[link] = NONE;
-	l_state[link] = LEAVING;
-	jobs!DESTROY, link
-}
-
-inline release(lease)
-{
-	r_state[lease] = RELEASING;
-	jobs!RELEASE, lease
-}
-
-inline quiet_overdue(lease)
-{
-	if
-	:: !gave_up[lease] -> gave_up[lease] = true; send(GIVE_UP, r_link[lease], NONE)
 	:: else
 	fi
 }
 
-inline detach_lease(lease)
+/* adv_held_finish(): no worker is left; adv_remote_line_changed(), adv_remote_end() */
+inline finish(r)
 {
-	r_state[lease] = DETACHING;
-	send(DETACH, r_link[lease], NONE);
+	h_ending[r] = false;
+	r_ending[r] = true;
 	if
-	:: client_gone[lease] || l_gone[r_link[lease]] -> quiet_overdue(lease)
+	:: l_lease == r && (l_state == TAKEN || l_state == ADDING) -> send(LINE, NONE)
 	:: else
-	fi
-}
-
-inline go_on_ending(lease)
-{
+	fi;
 	if
-	:: r_link[lease] == NONE -> release(lease)
-	:: r_link[lease] != NONE && l_state[r_link[lease]] == TAKEN -> detach_lease(lease)
-	:: else
-	fi
-}
-
-/* adv_held_finish(): no worker is left; adv_remote_end() */
-inline finish(lease)
-{
-	h_ending[lease] = false;
-	line_changed(r_link[lease]);
-	r_ending[lease] = true;
-	if
-	:: r_state[lease] == ATTACHING
-	:: else -> go_on_ending(lease)
+#if !defined(MUTANT_END_ATTACHING)
+	:: r_state[r] == ATTACHING
+#endif
+	:: else -> go_on_ending(r)
 	fi
 }
 
 /* adv_held_end() */
-inline held_end(lease, how)
+inline held_end(r, how)
 {
 	if
-	:: status[lease] == NONE ->
-		status[lease] = how;
-		if
-		:: workers_live -> h_ending[lease] = true
-		:: else -> finish(lease)
-		fi
+	:: status[r] == NONE ->
+		status[r] = how;
+#if defined(PART_ACCEPT)
+		finish(r) /* they have died, and are not replaced yet */
+#else
+		h_ending[r] = true
+#endif
 	:: else
 	fi
 }
 
 /* tell_gone(), remote_gone() */
-inline tell_gone(lease)
+inline tell_gone(r)
 {
 	if
-	:: !told_gone[lease] && !r_ending[lease] ->
-		told_gone[lease] = true;
-		client_gone[lease] = true;
-		held_end(lease, CLOSED)
+	:: !r_ending[r] -> client_gone[r] = true; held_end(r, CLOSED)
 	:: else
 	fi
 }
 
 /* link_gone(), adv_remote_link_lost() */
-inline link_gone(link)
+inline link_gone()
 {
 	if
-	:: l_gone[link]
-	:: !l_gone[link] && l_state[link] == IDLE -> l_gone[link] = true; remove_idle(link)
-	:: !l_gone[link] && l_state[link] != IDLE && l_lease[link] == NONE -> l_gone[link] = true
-	:: else ->
-		l_gone[link] = true;
-		if
-		:: r_state[l_lease[link]] == DETACHING -> quiet_overdue(l_lease[link])
-		:: else -> tell_gone(l_lease[link])
-		fi
-	fi
-}
-
-/* adv_remote_link_ready() */
-inline link_ready(lease)
-{
-	if
-#if defined(FIX_DETACH_ONCE)
-	:: r_state[lease] == DETACHING
+	:: l_gone || l_state == NONE
+#if defined(MUTANT_IDLE_STAYS)
+	:: !l_gone && l_state == IDLE -> l_gone = true
+#else
+	:: !l_gone && l_state == IDLE -> l_gone = true; remove_idle()
 #endif
 	:: else ->
-		r_state[lease] = RUNNING;
+		l_gone = true;
 		if
-		:: r_ending[lease] -> go_on_ending(lease)
-		:: else
+		:: l_lease == NONE
+		:: l_lease != NONE && r_state[l_lease] == DETACHING -> quiet_overdue(l_lease)
+		:: else -> tell_gone(l_lease)
 		fi
 	fi
 }
@@ -435,110 +434,113 @@ inline link_ready(lease)
 /* made(), not_made() */
 inline made()
 {
-	k = l_lease[l];
+	k = l_lease;
 	if
-	:: l_gone[l] || r_ending[k] ->
-		accepted[l] = 2;
-		close(l);
-		r_link[k] = NONE;
+	:: l_gone || r_ending[k] ->
+		accepted = 2;
+		close();
 		if
 		:: r_ending[k] -> go_on_ending(k)
 		:: else -> tell_gone(k)
 		fi
-	:: else ->
-		l_state[l] = ADDING;
-		tag_of[l]++;
-		n_of[k] = l;
-		send(ADD, l, k)
-	fi;
-	k = 0
+	:: else -> l_state = ADDING; send(ADD, k)
+	fi
 }
 
-/* added() */
+/* added(), adv_remote_link_ready() */
 inline added()
 {
-	k = l_lease[l];
-	l_state[l] = TAKEN;
+	k = l_lease;
+	l_state = TAKEN;
 	if
-	:: l_gone[l] || !c_qp[l] -> link_gone(l) /* rdma_accept() fails */
-	:: else -> accepted[l] = 1
+	:: l_gone
+	:: !l_gone && !c_qp -> link_gone() /* rdma_accept() fails */
+	:: else -> accepted = 1
 	fi;
-	link_ready(k);
-	k = 0
+	if
+#if defined(FIX_DETACH_ONCE)
+	:: r_state[k] == DETACHING
+#endif
+	:: else ->
+		r_state[k] = RUNNING;
+		if
+		:: r_ending[k] -> go_on_ending(k)
+		:: else
+		fi
+	fi
 }
 
 /* attached() */
 inline attached()
 {
-	k = l_lease[l];
+	k = l_lease;
 	r_state[k] = RUNNING;
 	if
 	:: r_ending[k] -> go_on_ending(k)
-	:: else -> g_link[k] = l; g_tag[k] = tag_of[l]; grant[k] = 1
-	fi;
-	k = 0
+	:: else -> grant[k] = 2
+	fi
 }
 
 /* detached(), adv_remote_link_rest() */
 inline detached()
 {
-	k = l_lease[l];
-	l_lease[l] = NONE;
-	r_link[k] = NONE;
-	if
-	:: clean && !l_gone[l] -> l_state[l] = IDLE
-	:: clean && l_gone[l] -> remove_idle(l)
-	:: else -> close(l)
-	fi;
+	k = l_lease;
+	l_lease = NONE;
+#if defined(MUTANT_FREE_FIRST)
+	n_mem[k] = false;
+#endif
+#if defined(MUTANT_ENDED_EARLY)
+	ended[k] = status[k];
+#endif
+#if defined(MUTANT_DEREGISTER_FIRST)
 	release(k);
-	k = 0
+#endif
+	if
+	:: clean && !l_gone -> l_state = IDLE
+	:: clean && l_gone -> remove_idle()
+	:: else -> close()
+	fi;
+#if !defined(MUTANT_DEREGISTER_FIRST)
+	release(k)
+#endif
 }
 
 /* adv_held_open(), run_register(), registered(), adv_remote_link_idle(), take_link() */
-inline open(lease)
+inline open(r)
 {
-	ask[lease] = false;
-	n_mem[lease] = true;
-	n_reg[lease] = true;
+	ask[r] = false;
+	n_mem[r] = true;
+	n_reg[r] = true;
 	if
-	:: offered != NONE && l_state[offered] == IDLE && !l_gone[offered] ->
-		r_state[lease] = ATTACHING;
-		r_link[lease] = offered;
-		l_lease[offered] = lease;
-		l_state[offered] = TAKEN;
-		tag_of[offered]++;
-		n_of[lease] = offered;
-		send(ATTACH, offered, lease)
-	:: else -> r_state[lease] = WAITING; g_tag[lease] = 1; grant[lease] = 1
-	fi;
-	offered = NONE
+	:: offered && l_state == IDLE && !l_gone ->
+		r_state[r] = ATTACHING;
+		l_lease = r;
+		l_state = TAKEN;
+		send(ATTACH, r)
+	:: else -> r_state[r] = WAITING; grant[r] = 1
+	fi
 }
 
 /* knocked(), examine(), make_link() */
-inline knocked(link)
+inline knocked()
 {
-	knock[link] = false;
+	knock = false;
 	if
-	:: r_state[knock_lease] == WAITING && !r_ending[knock_lease] && r_link[knock_lease] == NONE ->
-		l_state[link] = MAKING;
-		l_lease[link] = knock_lease;
-		r_link[knock_lease] = link;
-		jobs!MAKE, link
-	:: else -> accepted[link] = 2
-	fi;
-	knock_lease = NONE
+	:: r_state[1] == WAITING && !r_ending[1] -> l_state = MAKING; l_lease = 1; jobs!MAKE, NONE
+	:: else -> accepted = 2
+	fi
 }
 
 /* released(), remote_ended(), held_over() */
-inline released(lease)
+inline released(r)
 {
-	assert(!n_reg[lease]);
-	n_mem[lease] = false;
-	r_state[lease] = NONE;
-	r_ending[lease] = false;
+	assert(!n_reg[r]);
+	n_mem[r] = false;
+	r_state[r] = NONE;
+	ended[r] = status[r];
 	if
-	:: grant[lease] == NONE -> grant[lease] = 2
-	:: else -> ended[lease] = status[lease]
+	:: grant[r] == NONE -> grant[r] = 3
+	:: else
 	fi
 }
 
@@ -546,7 +548,11 @@ inline released(lease)
 inline free_if_done()
 {
 	if
-	:: destroyed[l] && under[l] == 0 -> l_free[l] = true; l_state[l] = NONE
+#if defined(MUTANT_FREE_LINK)
+	:: destroyed -> freed = true; l_state = NONE
+#else
+	:: destroyed && under == 0 -> freed = true; l_state = NONE
+#endif
 	:: else
 	fi
 }
@@ -558,121 +564,90 @@ inline message_back()
 	:: order == ADD -> added()
 	:: order == ATTACH -> attached()
 	:: order == DETACH -> detached()
-	:: order == REMOVE -> close(l)
-	:: order == BROKEN -> link_gone(l)
+	:: order == REMOVE -> close()
+	:: order == BROKEN -> link_gone()
 	:: else
 	fi;
-	under[l] = under[l] & ~(1 << order);
-	if
-	:: order == LINE && line_again[l] ->
-		line_again[l] = false;
-		if
-		:: l_lease[l] != NONE && l_state[l] == TAKEN -> send(LINE, l, NONE)
-		:: else
-		fi
-	:: else
-	fi;
+	under = under & ~(1 << order);
 	free_if_done();
 	order = 0;
-	l = 0;
+	k = 0;
 	clean = false
 }
 
-#define OVER(lease) (r_state[lease] == NONE && !ask[lease])
-#define GONE(link)  (!knock[link] && (l_state[link] == NONE))
+/* What the jobs' thread does, and what is done when that is reported: a job after the other. */
+inline run_job()
+{
+	if
+	:: order == MAKE -> n_qp = true; made()
+	:: order == DESTROY -> n_qp = false; n_out = 0; destroyed = true; free_if_done()
+	:: order == RELEASE ->
+		assert(!USABLE_N || n_out == 0 || relay > k); /* nothing of it is being sent any more */
+		n_reg[k] = false;
+		released(k)
+	fi;
+	order = 0;
+	k = 0
+}
+
+/* Control connections, timers, workers. */
+inline happened(r)
+{
+	if
+	:: said_release[r] -> said_release[r] = false; held_end(r, CLOSED)
+	:: !said_release[r] && hung_up[r] && !ask[r] -> hung_up[r] = false; client_gone[r] = true; held_end(r, CLOSED)
+	fi
+}
 
 active proctype Control()
 {
-	byte l_state[3], l_lease[3], under[3];
-	bool l_gone[3], destroyed[3], line_again[3];
-	byte r_state[3], r_link[3], status[3];
-	bool r_ending[3], gave_up[3], told_gone[3], h_ending[3], client_gone[3];
-	bool workers_live, clean, revoked;
-	byte order, l, k;
-	if
-	:: workers_live = true
-	:: skip /* they die before, each time, and are not replaced yet */
-	fi;
+	byte l_state, l_lease, under;
+	bool l_gone, destroyed;
+	byte r_state[3], status[3];
+	bool r_ending[3], gave_up[3], h_ending[3], client_gone[3];
+	bool clean, revoked;
+	byte order, k;
 	do
 	:: d_step { ask[1] -> open(1) }
+	:: d_step { said_release[1] || hung_up[1] && !ask[1] -> happened(1) }
+	:: d_step { h_ending[1] -> finish(1) }
+	:: d_step { r_state[1] == DETACHING && !gave_up[1] -> quiet_overdue(1) } /* its timer */
+#if LEASES > 1
 	:: d_step { ask[2] -> open(2) }
-	:: d_step { knock[1] -> knocked(1) }
-	:: d_step { knock[2] -> knocked(2) }
-	:: d_step { disconnected[1] && GONE(1) -> disconnected[1] = false }
-	:: d_step { disconnected[2] && GONE(2) -> disconnected[2] = false }
-	:: d_step { disconnected[1] && !GONE(1) -> disconnected[1] = false; l = 1; link_gone(l); l = 0 }
-	:: d_step { disconnected[2] && !GONE(2) -> disconnected[2] = false; l = 2; link_gone(l); l = 0 }
-	:: d_step { said_release[1] -> said_release[1] = false; k = 1; held_end(k, CLOSED); k = 0 }
-	:: d_step { said_release[2] -> said_release[2] = false; k = 2; held_end(k, CLOSED); k = 0 }
-	:: d_step { hung_up[1] && !ask[1] -> hung_up[1] = false; client_gone[1] = true; k = 1; held_end(k, CLOSED); k = 0 }
-	:: d_step { hung_up[2] && !ask[2] -> hung_up[2] = false; client_gone[2] = true; k = 2; held_end(k, CLOSED); k = 0 }
-	:: d_step { h_ending[1] -> k = 1; finish(k); k = 0 }
-	:: d_step { h_ending[2] -> k = 2; finish(k); k = 0 }
-	:: d_step { r_state[1] == DETACHING && !gave_up[1] -> k = 1; quiet_overdue(k); k = 0 } /* the timer */
-	:: d_step { r_state[2] == DETACHING && !gave_up[2] -> k = 2; quiet_overdue(k); k = 0 }
-	:: d_step { back?order, l, clean -> message_back() }
-	:: d_step {
-		jobs_back?order, l ->
-			if
-			:: order == MAKE -> made()
-			:: order == DESTROY -> destroyed[l] = true; free_if_done()
-			:: order == RELEASE -> released(l)
-			fi;
-			order = 0;
-			l = 0
-	}
-	:: d_step { fate > 0 && !revoked && r_state[1] > WAITING && r_state[1] < DETACHING && status[1] == NONE ->
-		fate--; revoked = true; k = 1; held_end(k, REVOKED); k = 0 }
-	:: finished && OVER(1) && OVER(2) && GONE(1) && GONE(2) -> break
+	:: d_step { said_release[2] || hung_up[2] && !ask[2] -> happened(2) }
+	:: d_step { h_ending[2] -> finish(2) }
+	:: d_step { r_state[2] == DETACHING && !gave_up[2] -> quiet_overdue(2) }
+#endif
+	:: d_step { knock -> knocked() }
+	:: d_step { disconnected && !knock -> disconnected = false; link_gone() }
+	:: d_step { back?order, clean -> message_back() }
+	:: d_step { jobs?order, k -> run_job() }
+	:: d_step { fate > 0 && !revoked && r_state[1] == RUNNING && status[1] == NONE ->
+		fate--; revoked = true; held_end(1, REVOKED) }
+	:: finished && r_state[1] == NONE && r_state[2] == NONE && !ask[1] && !ask[2] && l_state == NONE && !knock -> break
 	od;
 	/* Everything is given back. */
-	assert(!n_qp[1] && !n_qp[2] && !c_qp[1] && !c_qp[2]);
+	assert(!n_qp && !c_qp);
 	assert(!n_reg[1] && !n_reg[2] && !n_mem[1] && !n_mem[2]);
 	assert(!c_reg[1] && !c_reg[2] && !c_mem[1] && !c_mem[2])
 }
 
 /* ---- src/client/lease.c, verbs_lease.c, verbs_node.c ---- */
 
-#define IDLE_C(l) ((c_of[1] != l || c_out[1] == 0) && (c_of[2] != l || c_out[2] == 0))
-
-inline post_node(kind, about, tag)
+inline post_node(kind_, about)
 {
 	if
-	:: c_err[c_of[about]]
-	:: else -> to_node[c_of[about]]!kind, about, tag; c_out[about]++
+	:: c_err
+	:: else -> to_node!kind_, about; c_out++
 	fi
 }
 
-/* adv_verbs_progress(): heard() */
-inline progress()
-{
-	do
-	:: len(client_cq[link]) > 0 ->
-		client_cq[link]?kind, k, tag;
-		if
-		:: tag == my_tag -> assert(k == lease) /* none of an earlier lease is acted on */
-		:: else
-		fi
-	:: else -> break
-	od;
-	kind = 0;
-	k = 0;
-	tag = 0
-}
-
 /* adv_verbs_link_destroy() */
-inline link_destroy(l)
+inline link_destroy()
 {
-	c_qp[l] = false;
-	if
-	:: c_of[1] == l -> c_out[1] = 0
-	:: else
-	fi;
-	if
-	:: c_of[2] == l -> c_out[2] = 0
-	:: else
-	fi;
-	disconnected[l] = true
+	c_qp = false;
+	c_out = 0;
+	disconnected = true
 }
 
 /* adv_verbs_lease_prepare(), adv_verbs_lease_read(), adv_verbs_lease_attach() */
@@ -681,99 +656,113 @@ inline open_lease()
 	d_step {
 		c_mem[lease] = true;
 		c_reg[lease] = true;
-		link = rest;
-		rest = NONE;
-		offered = link;
+		linked = rest;
+		offered = rest;
+		rest = false;
 		ask[lease] = true
 	};
-	grant[lease] != NONE;
 	if
-	:: d_step { grant[lease] == 1 && g_link[lease] != NONE ->
-		my_tag = g_tag[lease]; c_of[lease] = link; assert(g_link[lease] == link) }
-	:: d_step { grant[lease] == 2 -> ok = false }
-	:: d_step { else ->
-			my_tag = g_tag[lease];
-			if
-			:: link != NONE -> link_destroy(link)
-			:: else
-			fi;
-			link = lease; /* a new one */
-			c_of[lease] = link;
-			c_qp[link] = true;
-			knock_lease = lease;
-			knock[link] = true
-		};
-		d_step { accepted[link] != NONE -> ok = (accepted[link] == 1) }
+	:: d_step { grant[lease] == 1 && !linked -> linked = true; c_qp = true; knock = true };
+		d_step { accepted != NONE -> ok = (accepted == 1) }
+	/* It would connect another one: that is the same as for the first lease. */
+	:: d_step { grant[lease] == 1 && linked -> link_destroy(); linked = false; ok = false }
+	:: grant[lease] == 2
+	:: d_step { grant[lease] == 3 -> ok = false }
 	fi
 }
 
-/* adv_lease_close(): adv_verbs_lease_quiet(), adv_keeper_stop(), adv_verbs_lease_free() */
+inline give_link_back()
+{
+	d_step {
+		if
+		:: linked ->
+			if
+#if defined(MUTANT_REST_EARLY)
+			:: ok && c_out == 0 && !c_err -> rest = true
+#elif defined(MUTANT_REST_BUSY)
+			:: ok && ended[lease] == CLOSED && !c_err -> rest = true
+#else
+			:: ok && ended[lease] == CLOSED && c_out == 0 && !c_err ->
+				assert(len(to_client) == 0 || !n_qp);
+				rest = true
+#endif
+			:: else -> link_destroy()
+			fi;
+			linked = false
+		:: else
+		fi
+	}
+}
+
+/* ibv_dereg_mr(), munmap(); the connection is closed */
+inline free_mirror()
+{
+	d_step { assert(!USABLE_C || c_out == 0 || late); c_reg[lease] = false };
+	d_step { c_mem[lease] = false; hung_up[lease] = true }
+}
+
+/* adv_lease_close() */
 inline close_lease()
 {
 	if
-	:: ok ->
-		d_step { post_node(QUIET, lease, my_tag); said_quiet = true };
+	:: ok -> /* adv_verbs_lease_quiet() */
+		d_step { post_node(QUIET, lease); said_quiet = true };
 		if
-		:: IDLE_C(link) || c_err[link]
-		:: true /* 100 ms */
+		:: c_out == 0 || c_err
+		:: skip /* 100 ms have passed */
 		fi;
-		d_step { progress() };
+		/* adv_keeper_stop() */
 		said_release[lease] = true;
 		if
 		:: ended[lease] != NONE
-		:: !patient
+		:: !patient /* a second has passed */
 		fi
 	:: else
 	fi;
-	/* give_link_back() */
-	if
-	:: d_step { link != NONE -> progress();
-		if
-		:: ok && ended[lease] == CLOSED && IDLE_C(link) && !c_err[link] -> rest = link
-		:: else -> link_destroy(link)
-		fi;
-		link = NONE }
-	:: else
-	fi;
-	/* ibv_dereg_mr(), munmap() */
-	d_step {
-		assert(!c_qp[c_of[lease]] || c_err[c_of[lease]] || c_out[lease] == 0);
-		c_reg[lease] = false
-	};
-	d_step {
-		assert(!c_reg[lease]);
-		c_mem[lease] = false;
-		hung_up[lease] = true /* the connection is closed */
-	}
+#if defined(MUTANT_MIRROR_FIRST)
+	free_mirror();
+	give_link_back()
+#else
+	give_link_back();
+	free_mirror()
+#endif
 }
 
 active proctype Client()
 {
-	bool ok = true, patient, called;
-	byte kind, k, tag;
-	if
-	:: patient = true
-	:: skip
-	fi;
-	do
-	:: lease < 2 ->
-		lease++;
-		ok = true;
-		called = false;
-		open_lease();
+	bool ok, patient, called;
+	{
+		if
+		:: patient = true
+		:: skip
+		fi;
 		do
-		:: d_step { ok && !called -> called = true; post_node(WRITE, lease, my_tag) }
-		:: d_step { ok && len(client_cq[link]) > 0 -> progress() }
-		:: break
+		:: lease == 0 || lease < LEASES && rest ->
+			d_step { lease++; ok = true; called = false };
+			open_lease();
+			do
+			:: d_step { ok && !called -> called = true; post_node(WRITE, lease) }
+			:: break
+			od;
+			close_lease()
+		:: lease > 0 -> break
 		od;
-		close_lease()
-	:: d_step { lease == 2 || !ok -> 
+		atomic {
 			if
-			:: rest != NONE -> link_destroy(rest); rest = NONE
+			:: rest -> rest = false; link_destroy()
 			:: else
 			fi
-		};
-		break
-	od;
-	finished = true
+		}
+	} unless { dead };
+	d_step {
+		if
+		:: c_qp -> link_destroy() /* the kernel does it */
+		:: else
+		fi;
+		if
+		:: dead && c_mem[lease] -> c_reg[lease] = false; c_mem[lease] = false; hung_up[lease] = true
+		:: else
+		fi;
+		finished = true
+	}
 }

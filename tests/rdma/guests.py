@@ -20,6 +20,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 GUEST = os.path.join(HERE, "guest")
 LOOK_S = 0.02
+CABLE_S = 120  # for a kernel to be fetched, perhaps
 
 
 class GuestFailed(Exception):
@@ -34,8 +35,9 @@ class Guest:
     def __init__(self, pair, number, command, limit, output):
         self.number = number
         self.console = os.path.join(pair.directory, f"console{number}")
+        # Its power goes with the process that started it, whatever ends that.
         self.process = subprocess.Popen(
-            [GUEST, "--peer", os.path.join(pair.directory, "cable"), "--host-number", str(number),
+            ["setpriv", "--pdeathsig", "TERM", GUEST, "--peer", os.path.join(pair.directory, "cable"), "--host-number", str(number),
              "--console", self.console, "--timeout", str(limit), "sh", "-c", command],
             env=dict(os.environ, GUEST_SHARE=pair.share), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
@@ -63,20 +65,22 @@ class Pair:
         return self
 
     def __exit__(self, *_):
-        try:
-            for guest in self.guests.values():
-                guest.cut_power()
-        finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        for guest in self.guests.values():
+            guest.process.terminate()
+        for guest in self.guests.values():
+            guest.process.wait(30)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def log(self, number):
         return os.path.join(self.directory, f"output{number}")
 
     def start(self, number, command, output=None):
-        """Starts guest 1 or 2, or starts it again. 1 has the cable, which 2 plugs into."""
-        if number == 2:
-            until(f"guest 1 has its end of the cable:\n{self.tail(1)}",
-                  lambda: os.path.exists(os.path.join(self.directory, "cable")) or not self.guests[1].alive())
+        """Starts guest 1 or 2, or 2 again. 1 has the cable, which 2 plugs into."""
+        end = time.monotonic() + CABLE_S
+        while number == 2 and not os.path.exists(os.path.join(self.directory, "cable")):
+            if not self.guests[1].alive() or time.monotonic() > end:
+                raise GuestFailed(f"guest 1 has no end of the cable:\n{self.tail(1)}")
+            time.sleep(LOOK_S)
         with open(self.log(number), "ab") as log:
             self.guests[number] = Guest(self, number, command, self.limit, output or log)
         return self.guests[number]
@@ -91,14 +95,6 @@ class Pair:
             except OSError:
                 pass
         return text
-
-
-def until(what, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise GuestFailed(f"waited {seconds} s in vain until {what}")
-        time.sleep(LOOK_S)
 
 
 class Remote:

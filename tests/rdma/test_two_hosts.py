@@ -27,7 +27,7 @@ NODE, NODE6, CLIENT = "10.78.0.1", "fd00:adb::1", "10.78.0.2"
 PORT = 7340
 HOST = f"verbs://{NODE}"
 PEER_TIMEOUT_S = 3
-LIMIT_S = 540  # of a guest
+LIMIT_S = 840  # of a guest, on a machine that has much else to do
 ENDS = ("ok", "link_lost", "node_gone", "closed")  # how a call may end when its way is cut for a while
 
 
@@ -85,12 +85,14 @@ class NodeSide(Host):
         return node.log()
 
     def stop(self):
-        self.node.stop()
-        wait_for("its processes to end", lambda: not self.node.processes())
+        if self.node is not None and self.node.process is not None:
+            self.node.stop()
+            wait_for("its processes to end", lambda: not self.node.processes())
 
     def kill(self):
-        self.node.kill()
-        wait_for("the warden and its sandboxes to end", lambda: not self.node.processes())
+        if self.node is not None and self.node.process is not None:
+            self.node.kill()
+            wait_for("the warden and its sandboxes to end", lambda: not self.node.processes())
 
     def log(self):
         """What the last run said, but for its defaults."""
@@ -220,6 +222,7 @@ class ClientSide(Host):
 class Hosts:
     """The two guests, and what the tests have of them."""
     pair = node = client = None
+    serving = None  # the options that the node runs with
 
 
 def boot(number):
@@ -232,14 +235,31 @@ def boot(number):
     return remote
 
 
-def counted():
-    return Hosts.node.status()["verbs"]["counters"]
-
-
-def deploy(host, *names):
-    for name in names:
+def serving(*options, host=HOST):
+    """The node runs with these options, and has the modules. It stays for the next test that wants the same."""
+    options = options or ("--verbs", "rxe0")
+    if Hosts.serving == options:
+        return
+    Hosts.node.stop()
+    Hosts.serving = None
+    Hosts.node.start(*options)
+    for name in ("echo", "acts"):
         status, _, err = Hosts.client.cli(["deploy", name, module(name), "--host", host])
         assert status == 0, err
+    Hosts.serving = options
+
+
+def counted():
+    """What the node has sent and heard by verbs, and which run of it."""
+    status = Hosts.node.status()
+    return dict(status["verbs"]["counters"], run=status["node"]["pid"])
+
+
+def moved(before):
+    after = counted()
+    if after["run"] != before["run"]:
+        before = dict(before, requests=0, immediates=0)
+    assert after["requests"] > before["requests"] and after["immediates"] > before["immediates"], (before, after)
 
 
 def lease(host=HOST, name="echo", options=None):
@@ -248,28 +268,25 @@ def lease(host=HOST, name="echo", options=None):
 
 
 def across(*options, host=HOST):
-    """A test with a node, and with modules that the client has deployed over the cable. Work requests must move."""
+    """A test with a node that serves so. Work requests must move, and nothing of a client may be left."""
     def decorate(test):
         @functools.wraps(test)
         def with_node():
-            Hosts.node.start(*(options or ("--verbs", "rxe0")))
             try:
-                deploy(host, "echo", "acts")
+                serving(*options, host=host)
                 before = counted()
                 test(Hosts.node, Hosts.client)
-                after = counted()
-                assert after["requests"] > before["requests"] and after["immediates"] > before["immediates"], \
-                    (before, after)
+                moved(before)
                 Hosts.client.close()
+                Hosts.node.wait_free()
             except BaseException:
-                try_to_clean()
+                clean()
                 raise
-            Hosts.node.stop()
         return with_node
     return decorate
 
 
-def try_to_clean():
+def clean():
     """After a failure, so that the next test begins as if there had been none."""
     for what in (lambda: print("# the node's log:\n# " + Hosts.node.log().replace("\n", "\n# ")), lambda: Hosts.client.cable("up"),
                  lambda: Hosts.node.cable("up"), Hosts.client.begin_anew, Hosts.node.kill):
@@ -277,6 +294,9 @@ def try_to_clean():
             what()
         except (AssertionError, GuestFailed) as e:
             print(f"# cleaning up: {str(e).splitlines()[-1]}")
+    for number in (1, 2):
+        print(f"# guest {number}:\n# " + Hosts.pair.tail(number, 1500).replace("\n", "\n# "))
+    Hosts.serving = None
 
 
 @across()
@@ -316,7 +336,7 @@ def reached(*hosts):
         Hosts.client.close()
 
 
-@across("--verbs", "rxe0")
+@across()
 def a_device_by_name(node, _):
     said(node, "rxe0", f"{NODE}:{PORT}", f"::ffff:{NODE}")
     reached(f"verbs://{NODE}", f"verbs://{NODE}:{PORT}", f"verbs://{NODE}:{PORT}?from={CLIENT}", f"{NODE}:{PORT}")
@@ -326,12 +346,6 @@ def a_device_by_name(node, _):
 def an_ipv4_address_and_a_port(node, _):
     said(node, "rxe0", f"{NODE}:7351", f"::ffff:{NODE}")
     reached(f"verbs://{NODE}:7351")
-
-
-@across("--verbs", NODE6, host=f"verbs://[{NODE6}]")
-def an_ipv6_address(node, _):
-    said(node, "rxe0", f"[{NODE6}]:{PORT}", NODE6)
-    reached(f"verbs://[{NODE6}]", f"verbs://[{NODE6}]:{PORT}")
 
 
 @across("--verbs", f"[{NODE6}]:7352", host=f"verbs://[{NODE6}]:7352")
@@ -381,33 +395,36 @@ def places_where_no_node_can_listen():
 
 def a_node_without_verbs():
     """The control API answers there, and nothing else does."""
-    Hosts.node.start("--control", f"{NODE}:{PORT}")
     try:
-        deploy(f"tcp://{NODE}", "echo")
+        serving("--control", f"{NODE}:{PORT}", host=f"tcp://{NODE}")
         got = Hosts.client.open(HOST)
         assert got[0] != "ok" and got[1], got
         print(f"# {got[0]}: {got[1]}")
-    finally:
-        Hosts.node.stop()
+    except BaseException:
+        clean()
+        raise
 
 
 # ---- a cable that is cut, or bad ----
 
-def goes_on(node, client):
+def ids(node):
+    return [one["id"] for one in node.leases()]
+
+
+def goes_on(node, client, before):
     """A lease that lives still works; else there is another by the same handle, and nothing is left of the first. Says which."""
     time.sleep(PEER_TIMEOUT_S + 1)  # both sides have noticed by then
-    what = "the same lease"
+    what = ""
     if client.state() != "ok" or client.call() != "ok":
-        what = "another lease"
         again = client.lease_again()
         if again != "ok":
             print(f"# {again}")
             make_devices_again()
-            what = "another lease by devices made again"
+            what = ", by devices made again"
             lease()
         assert client.call() == "ok"
     wait_for("the node to have one lease", lambda: len(node.leases()) == 1)
-    return what
+    return ("the same lease" if ids(node) == before and not what else "another lease") + what
 
 
 def make_devices_again():
@@ -427,6 +444,7 @@ def interface_down(side, seconds, calling):
         lease(options={"ttl_ms": 600_000})
         host = getattr(Hosts, side)
         assert client.call() == "ok"
+        before = ids(node)
         if calling:
             client.go_on_calling()
             time.sleep(0.5)
@@ -439,7 +457,7 @@ def interface_down(side, seconds, calling):
         host.cable("up")
         if calling and seconds <= PEER_TIMEOUT_S:
             said_so(client)
-        print(f"# {goes_on(node, client)}")
+        print(f"# {goes_on(node, client, before)}")
     test.__name__ = f"{side}_interface_down_for_{seconds}_s{'_while_calling' if calling else ''}"
     return across()(test)
 
@@ -484,36 +502,32 @@ def the_node_is_restarted(node, client):
         before = counted()
         assert client.lease_again() == "ok"
         assert client.call() == "ok"
-        assert counted()["requests"] > before["requests"] and node.status()["node"]["pid"] != run
-    # Modules were kept; counters are the new run's.
-    client.calls(20, 100)
+        moved(before)
+        assert node.status()["node"]["pid"] != run
 
 
 def the_client_loses_power():
     """In the middle of calls; then it boots, and comes again."""
-    Hosts.node.start("--verbs", "rxe0")
-    deploy(HOST, "echo")
+    serving()
     before = counted()
-    lease(options={"ttl_ms": 600_000, "workers": 1})
+    lease(options={"ttl_ms": 600_000})
     Hosts.client.go_on_calling()
-    time.sleep(0.5)
-    assert len(Hosts.node.leases()) == 1 and counted()["requests"] > before["requests"]
+    wait_for("calls", lambda: counted()["immediates"] > before["immediates"] + 10)
+    assert len(Hosts.node.leases()) == 1
+    moved(before)
     Hosts.client.guest.cut_power()
     print(f"# its lease, cores and queue pair are free after {Hosts.node.wait_free():.1f} s; peer_timeout is {PEER_TIMEOUT_S} s")
-    took = boot(2).wait_ready()
-    print(f"# it has booted again in {took:.0f} s")
+    print(f"# it has booted again in {boot(2).wait_ready():.0f} s")
     before = counted()
     reached(HOST)
-    assert counted()["requests"] > before["requests"]
-    Hosts.node.stop()
+    moved(before)
 
 
 def the_node_loses_power():
     """In the middle of a call with a deadline that is far. The last test: nothing is left to ask."""
-    Hosts.node.start("--verbs", "rxe0")
-    deploy(HOST, "echo", "acts")
+    serving()
     before = counted()
-    lease(name="acts", options={"slots": 2})
+    lease(name="acts")
     Hosts.client.submit("loops", 20)
     wait_for("the node to hear of it", lambda: counted()["immediates"] > before["immediates"])
     Hosts.node.guest.cut_power()
@@ -524,14 +538,13 @@ def the_node_loses_power():
     wait_for("the lease to be over", lambda: Hosts.client.state() != "ok")
     begun = time.monotonic()
     got = Hosts.client.lease_again("acts")
-    assert got != "ok", got
+    assert got.startswith("no_node"), got
     print(f"# another lease is refused after {time.monotonic() - begun:.1f} s: {got}")
     Hosts.client.close()
 
 
-TESTS = [calls_go_over_the_cable, large_payloads, a_device_by_name, an_ipv4_address_and_a_port, an_ipv6_address,
-         an_ipv6_address_and_a_port, a_host_name, a_host_name_with_two_addresses, wrong_addresses,
-         places_where_no_node_can_listen, a_node_without_verbs,
+TESTS = [an_ipv4_address_and_a_port, an_ipv6_address_and_a_port, places_where_no_node_can_listen, a_node_without_verbs,
+         a_device_by_name, calls_go_over_the_cable, large_payloads, a_host_name, a_host_name_with_two_addresses, wrong_addresses,
          interface_down("client", 1, False), interface_down("client", 1, True), interface_down("client", 8, True),
          interface_down("node", 1, False), interface_down("node", 1, True), interface_down("node", 8, True),
          bad_cable("loss 1%"), bad_cable("loss 5%"), bad_cable("delay 1ms reorder 25%"),
@@ -540,15 +553,20 @@ TESTS = [calls_go_over_the_cable, large_payloads, a_device_by_name, an_ipv4_addr
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Pair(LIMIT_S) as Hosts.pair:
-        try:
-            boot(1)
-            boot(2)
-            print(f"# both guests are up after {max(Hosts.node.wait_ready(), Hosts.client.wait_ready()):.0f} s")
-        except GuestFailed as e:
-            print("1..1\nnot ok 1 - two guests\n# " + str(e).replace("\n", "\n# "))
-            sys.exit(1)
-        harness.run(TESTS)
+    for last in (False, True):
+        with Pair(LIMIT_S) as Hosts.pair:
+            try:
+                boot(1)
+                boot(2)
+                print(f"# both guests are up after {max(Hosts.node.wait_ready(), Hosts.client.wait_ready()):.0f} s")
+            except GuestFailed as e:
+                # QEMU's translator crashes now and then: once is no failure of ours.
+                print(f"# {e}".replace("\n", "\n# "))
+                if last:
+                    print("1..1\nnot ok 1 - two guests")
+                    sys.exit(1)
+                continue
+            harness.run(TESTS)
 
 
 if __name__ == "__main__":

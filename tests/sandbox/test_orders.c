@@ -8,6 +8,7 @@
 
 #include "cases.h"
 #include "util/fd.h"
+#include "util/passing.h"
 
 /* ---- orders ---- */
 
@@ -37,6 +38,52 @@ static void test_hot_claim(struct adv_warden *warden)
 	check(proc_read(b.pid, "status", status, sizeof(status)) &&
 		      strcmp(proc_field(status, "Cpus_allowed_list"), "0") == 0,
 	      "it is pinned to CPU 0");
+	box_release(&b);
+	lane_destroy(&l);
+}
+
+/* What the node does where nothing is left to limit: the order from itself, and only the CPU from the warden. */
+static void test_hot_claim_by_the_node(struct adv_warden *warden)
+{
+	struct box b;
+	struct lane_memory l;
+	struct adv_sandbox_report r;
+	char text[8192];
+	int module = module_fd("echo");
+	struct adv_warden_request load = {.type = ADV_WARDEN_ORDER,
+					  .id = 5,
+					  .cpu = -1,
+					  .memory_bytes = 64 * ADV_MIB,
+					  .order.type = ADV_ORDER_LOAD};
+	const struct adv_warden_request pin = {.type = ADV_WARDEN_PIN, .id = 5, .cpu = 0};
+	lane_create(&l, 4, 4096, 4096);
+	check(box_build(warden, 5, ADV_LIBRARIES_DEFAULT, &b), "a sandbox for the hot pool");
+	box_order(&b, &load, &module, 1);
+	check(box_report(&b, &r) && r.type == ADV_REPORT_LOADED, "it loads, limited: %s", r.text);
+	unsigned long limit = 0;
+	const char *line = proc_read(b.pid, "limits", text, sizeof(text))
+				   ? strstr(text, "Max data size")
+				   : NULL;
+	check(line != NULL && sscanf(line, "Max data size %lu", &limit) == 1 &&
+		      limit >= 64 * ADV_MIB && limit < 96 * ADV_MIB,
+	      "before the module's constructors: %lu bytes", limit);
+	const struct adv_warden_request serve = serve_request(&l, 5, ADV_ORDER_SERVE);
+	const int fds[4] = {l.req_read_only, l.fds[ADV_LANE_CPL], l.fds[ADV_LANE_SLOTS],
+			    l.event_fd};
+	check(adv_send_fds(b.report, &serve.order, sizeof(serve.order), fds, 4, MSG_NOSIGNAL) ==
+		      (ssize_t)sizeof(serve.order),
+	      "the node gives it its order");
+	warden_send(warden, &pin, sizeof(pin), NULL, 0);
+	struct adv_result result = call(&b, &l, 1, "hot", 3);
+	check(result.status == ADV_OK && memcmp(result.payload, "hot", 3) == 0, "it serves: %s",
+	      adv_status_text(result.status));
+	/* Behind a request that is answered, the one before it has been carried out. */
+	warden_send(warden, &(char){0}, 1, NULL, 0);
+	struct adv_warden_event event;
+	check(warden_event(warden, &event, NULL) && event.type == ADV_EVENT_REFUSED &&
+		      proc_read(b.pid, "status", text, sizeof(text)) &&
+		      strcmp(proc_field(text, "Cpus_allowed_list"), "0") == 0,
+	      "and is pinned to CPU 0");
 	box_release(&b);
 	lane_destroy(&l);
 }
@@ -141,6 +188,7 @@ static void test_other_module(struct adv_warden *warden)
 void test_orders(struct adv_warden *warden)
 {
 	test_hot_claim(warden);
+	test_hot_claim_by_the_node(warden);
 	test_inside(warden);
 	test_mismatches(warden);
 	test_other_module(warden);
@@ -190,6 +238,14 @@ static void test_bad_requests(struct adv_warden *warden, struct box *b)
 	expect_refused(warden, "an unknown type", &r, sizeof(r), NULL, 0);
 	r.type = ADV_WARDEN_KILL;
 	expect_refused(warden, "killing what never was", &r, sizeof(r), NULL, 0);
+	r.type = ADV_WARDEN_PIN;
+	expect_refused(warden, "pinning what never was", &r, sizeof(r), NULL, 0);
+	r.id = b->id;
+	r.cpu = 100000;
+	expect_refused(warden, "pinning to a CPU out of range", &r, sizeof(r), NULL, 0);
+	r.cpu = 1000;
+	expect_refused(warden, "pinning to a CPU that is not there", &r, sizeof(r), NULL, 0);
+	r.cpu = -1;
 	r.type = ADV_WARDEN_ORDER;
 	r.id = b->id;
 	r.order.type = ADV_ORDER_LOAD;

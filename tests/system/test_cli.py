@@ -42,6 +42,10 @@ def errors_are_one_line():
     fails_in_one_line(adverb("status", "--nonsense"), "nonsense")
     with Node() as node:
         fails_in_one_line(node.cli("describe", "nothing"), "nothing")
+        for name in ("", "a b", "a/b", "a" * 300, "1/2/3"):
+            fails_in_one_line(node.cli("describe", name), "not a module's name")
+            fails_in_one_line(node.cli("deploy", name, module("echo")), "not a module's name")
+        fails_in_one_line(node.cli("deploy", "echo", module("echo"), "--hot", "some"), "--hot", "number")
         fails_in_one_line(node.cli("remove", "nothing"), "nothing")
         fails_in_one_line(node.cli("invoke", "nothing/f"), "nothing")
         node.deployed("echo")
@@ -70,6 +74,30 @@ def the_whole_path():
         assert json.loads(node.cli("status", "--json").stdout)["modules"] == 1
         assert node.cli("remove", "echo").returncode == 0
         assert json.loads(node.cli("list", "--json").stdout)["modules"] == []
+
+
+def what_became_of_a_call_as_json():
+    with Node() as node, tempfile.TemporaryDirectory() as d:
+        node.deployed("echo")
+        result = node.cli("invoke", "echo/echo", "--json", "--out", f"{d}/out", stdin=b"twelve bytes")
+        assert result.returncode == 0, result
+        answer = json.loads(result.stdout)
+        assert answer["status"] == "ok" and answer["in_size"] == answer["out_size"] == 12, answer
+        with open(f"{d}/out", "rb") as f:
+            assert f.read() == b"twelve bytes"
+        fails_in_one_line(node.cli("invoke", "echo/echo", "--json", stdin=b"x"), "--out")
+
+
+def output_that_cannot_be_written_is_an_error():
+    with Node() as node:
+        node.deployed("echo")
+        for command in (["status"], ["list"], ["describe", "echo"], ["leases"], ["status", "--json"], ["list", "--help"],
+                        ["deploy", "echo", module("echo")]):
+            with open("/dev/full", "wb") as full:
+                result = subprocess.run([ADVERB] + command, stdout=full,
+                                        stderr=subprocess.PIPE, check=False, timeout=60,
+                                        env=dict(os.environ, ADVERB_HOST=node.host))
+            fails_in_one_line(result, "standard output")
 
 
 def a_failing_function_fails_the_command():
@@ -109,5 +137,6 @@ def latency_prints_its_schema():
 
 
 if __name__ == "__main__":
-    run([help_is_everywhere, errors_are_one_line, the_whole_path, a_failing_function_fails_the_command,
+    run([help_is_everywhere, errors_are_one_line, the_whole_path, what_became_of_a_call_as_json,
+         output_that_cannot_be_written_is_an_error, a_failing_function_fails_the_command,
          latency_prints_its_schema])

@@ -194,7 +194,7 @@ def a_full_disk_refuses_and_keeps():
                 f.flush()
                 code, answer = node.deploy("big", f.name)
             assert code == 507, (code, answer)
-            assert "space" in answer["error"]["message"], answer
+            assert "make space" in answer["error"]["message"], answer
             assert [m["name"] for m in node.get("/v1/modules")[1]["modules"]] == ["echo"]
             assert node.cli("invoke", "echo/echo", stdin=b"on").stdout == b"on"
         with Node(directory=directory, keep=True) as node:

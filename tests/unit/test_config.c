@@ -126,6 +126,7 @@ Test(config, it_is_printed_with_its_sources)
 	accepted("[pool]\ncold = 31\n");
 	adv_config_print(&config, f);
 	fclose(f);
-	cr_assert_not_null(strstr(text, "31"), "%s", text);
-	cr_assert_not_null(strstr(text, "default"), "%s", text);
+	cr_assert_not_null(strstr(text, "[pool] cold"), "%s", text);
+	cr_assert_not_null(strstr(text, " 31  (file)\n"), "%s", text);
+	cr_assert_not_null(strstr(text, "(default)"), "%s", text);
 }

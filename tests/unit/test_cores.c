@@ -68,6 +68,47 @@ Test(cores, this_machine)
 	adv_cores_destroy(NULL);
 }
 
+Test(cores, a_guess_is_where_the_next_one_sits)
+{
+	struct adv_core place;
+	struct adv_cores *cores = make("core:3 pu:1", NULL, ADV_OVERSUBSCRIBE_NO);
+	for (int i = 0; i < 2; i++) {
+		int guess = adv_cores_guess(cores, 7);
+		cr_assert_eq(adv_cores_guess(cores, 7), guess, "it takes nothing");
+		cr_assert_eq(adv_cores_take(cores, 7, 1, &place), 0);
+		cr_assert_eq(place.cpu, guess);
+	}
+	cr_assert_eq(adv_cores_guess(cores, 7), -1);
+	adv_cores_destroy(cores);
+	cores = make("core:3 pu:1", NULL, ADV_OVERSUBSCRIBE_AUTO);
+	for (int i = 0; i < 5; i++) {
+		int guess = adv_cores_guess(cores, 7);
+		cr_assert_eq(adv_cores_take(cores, 7, 1, &place), 0);
+		cr_assert_eq(place.cpu, guess, "shared or not");
+	}
+	adv_cores_destroy(cores);
+}
+
+static void listed(const char *machine, const char *worker_cpus, const char *expected)
+{
+	char text[64];
+	struct adv_cores *cores = make(machine, worker_cpus, ADV_OVERSUBSCRIBE_AUTO);
+	cr_assert_str_eq(adv_cores_list(cores, text, sizeof(text)), expected);
+	adv_cores_destroy(cores);
+}
+
+Test(cores, they_are_listed)
+{
+	char text[4];
+	listed(TWO_NODES, NULL, "2-15");
+	listed(TWO_NODES, "3", "3");
+	listed(TWO_NODES, "0,1,2,7,9-15", "0-2,7,9-15");
+	listed("core:1 pu:1", NULL, "0");
+	struct adv_cores *cores = make(TWO_NODES, "0,2,4,6", ADV_OVERSUBSCRIBE_AUTO);
+	cr_assert_str_eq(adv_cores_list(cores, text, sizeof(text)), "0,2");
+	adv_cores_destroy(cores);
+}
+
 Test(cores, the_first_core_keeps_house)
 {
 	struct adv_cores *cores = make(TWO_NODES, NULL, ADV_OVERSUBSCRIBE_NO);

@@ -136,6 +136,32 @@ Test(loop, a_watch_is_level_triggered)
 	close(fd);
 }
 
+static void ready_once(struct adv_watch *watch)
+{
+	nr_ready++;
+	adv_watch_pause(watch);
+}
+
+Test(loop, a_paused_watch_is_started_again)
+{
+	struct adv_watch w;
+	uint64_t one = 1;
+	int fd = eventfd(0, EFD_NONBLOCK);
+	adv_watch_start(&w, loop, fd, ready_once, NULL);
+	cr_assert_eq(write(fd, &one, sizeof(one)), sizeof(one));
+	for (int round = 1; round <= 2; round++) {
+		while (nr_ready < round)
+			cr_assert_geq(adv_loop_run_once(loop, UINT64_MAX), 0);
+		adv_loop_run_once(loop, ADV_MS);
+		cr_assert_eq(nr_ready, round, "nobody is told of what is still there");
+		cr_assert_not(w.active);
+		adv_watch_start(&w, loop, fd, ready_once, NULL);
+	}
+	adv_watch_stop(&w);
+	adv_loop_run_once(loop, ADV_MS);
+	close(fd);
+}
+
 static int result, nr_done;
 
 static void done(struct adv_op *op, int res, uint32_t flags)

@@ -610,6 +610,17 @@ Test(poller_shared, what_is_there_keeps_it_awake)
 	sleeps();
 }
 
+/* It raises no event: the queue was not armed yet. The look behind the arming finds it. */
+Test(poller_shared, what_came_before_it_armed)
+{
+	cr_assert_eq(fake_cq_counts(rig.pair.cq).notifies, 0);
+	submit(1);
+	does_not_sleep();
+	cr_assert_eq(fake_cq_counts(rig.pair.cq).notifies, 1);
+	cr_assert_eq(fake_cq_counts(rig.pair.cq).events, 0);
+	cr_assert_eq(rig.relay.calls, 1);
+}
+
 /* A worker that is told to wake it does so once it has published; before, it is told otherwise. */
 Test(poller_shared, workers_are_told)
 {

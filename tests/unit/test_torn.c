@@ -286,12 +286,26 @@ Test(torn, the_millisecond_is_the_entry_s_own)
 	}
 }
 
-/* Bytes that do not say whose call it is. What is wrong there ends the call at once. */
+/* What a completion is known by. */
 static bool says_whose(uint32_t byte)
 {
 	return (byte >= offsetof(struct adv_entry, call_id) &&
 		byte < offsetof(struct adv_entry, length)) ||
 	       byte / 2 == offsetof(struct adv_entry, slot) / 2;
+}
+
+static void stays_wrong(uint64_t id, uint32_t byte)
+{
+	submit(id);
+	fake_waiting(rig_client_qp(&rig), 0)->data[byte] ^= (uint8_t)(1u << byte % 8);
+	cr_assert(fake_step_all(rig_client_qp(&rig)));
+	/* The worker looks again and again, until a millisecond has passed. */
+	fake_clock_stop(1000 * ADV_SEC + id * ADV_SEC, ADV_LANE_TORN_NS / 10);
+	cr_assert_not(rig_worker_step(&rig, 0), "it was run");
+	fake_clock_stop(1000 * ADV_SEC + id * ADV_SEC, 0);
+	rig_node_pass(&rig);
+	deliver();
+	client_has(id, ADV_BAD_ENTRY);
 }
 
 Test(torn, a_request_that_stays_wrong)
@@ -300,16 +314,22 @@ Test(torn, a_request_that_stays_wrong)
 	for (uint32_t byte = 0; byte < ADV_ENTRY_SIZE; byte++) {
 		if (tells_which(byte) || says_whose(byte))
 			continue;
-		submit(++id);
-		fake_waiting(rig_client_qp(&rig), 0)->data[byte] ^= (uint8_t)(1u << byte % 8);
-		cr_assert(fake_step_all(rig_client_qp(&rig)));
-		/* The worker looks again and again, until a millisecond has passed. */
-		fake_clock_stop(1000 * ADV_SEC + id * ADV_SEC, ADV_LANE_TORN_NS / 10);
-		cr_assert_not(rig_worker_step(&rig, 0), "it was run");
-		fake_clock_stop(1000 * ADV_SEC + id * ADV_SEC, 0);
-		rig_node_pass(&rig);
-		deliver();
-		client_has(id, ADV_BAD_ENTRY);
+		stays_wrong(++id, byte);
+		call(++id);
+	}
+}
+
+/*
+ * The worker cannot say whose call it answers: by the number, the client can. take_one() in caller.c drops such an answer, and the call
+ * waits until its time is up.
+ */
+Test(torn, a_request_that_does_not_say_whose_it_is, .disabled = true)
+{
+	uint64_t id = 0;
+	for (uint32_t byte = 0; byte < ADV_ENTRY_SIZE; byte++) {
+		if (!says_whose(byte))
+			continue;
+		stays_wrong(++id, byte);
 		call(++id);
 	}
 }
