@@ -121,7 +121,7 @@ def above(row):
     wrong = []
     if row["size"] <= INLINE_MAX and row["instructions"]["together"] > BAR_INSTRUCTIONS:
         wrong.append(f"{row['instructions']['together']:.0f} instructions, bar {BAR_INSTRUCTIONS}")
-    requests = 1 if row["size"] <= INLINE_MAX else 2
+    requests = 1 if row["size"] <= INLINE_MAX else 2  # a receive is posted for each call, in batches: the last one is cut
     for end in ("client", "node"):
         for name, bar in (("doorbells", 1), ("requests", requests), ("receives", 1.01)):
             if row[end][name] > bar:

@@ -15,7 +15,7 @@
  * place. A device that does not place in order is worse than PART_HAND_OVER.
  *
  * Parts. Everything at once is too much to search; what is proved in one part is taken for granted in the others.
- *	PART_CLIENT      the client sleeps; poller and worker spin; a death or a revocation, and the end
+ *	PART_CLIENT      the client sleeps; poller and worker spin; a death or a revocation, then perhaps the end
  *	PART_FULL        the same with a send queue of two: answers to ARM and completions that find no room
  *	PART_NODE        poller and worker sleep, and the control thread's messages come; the client spins
  *	PART_ALL         all three sleep, with a send queue of two; no node lines
@@ -40,15 +40,15 @@
  *	MUTANT_NO_POLL           adv_verbs_arm() does not poll its queue once it is armed
  *	MUTANT_NO_LOOK           adv_caller_sleep() does not look at the mirror after ARM: a line announced as seen was not acted on
  *	MUTANT_TWO_ARMS          adv_verbs_arm() announces although an ARM is unanswered
- *	MUTANT_NO_LAST_TAKE      wind_up() does not look for completions once more
  *	MUTANT_NO_ANSWER         heard_arm() never answers at once
  *	MUTANT_SEQ_ALONE         heard_arm() does not compare the node line's state
  *	MUTANT_STATE_ALONE       heard_arm() does not compare the completion's number
  *	MUTANT_DONE_BARE         carry_one() sends no immediate when the lane is armed
  *	MUTANT_LINE_BARE         post_line() sends none
- *	MUTANT_LINE_EARLY        carry_line() does not carry the old epoch's completions before
  *	MUTANT_GENERATION_FIRST  post_line() writes the generation before the rest
  *	MUTANT_UNLISTED          a lane is not listed any more once something was carried, though calls are in flight
+ *	MUTANT_LINE_EARLY (PART_END)       carry_line() does not carry the old epoch's completions before
+ *	MUTANT_NO_LAST_TAKE (PART_END)     wind_up() does not look for completions once more
  *	MUTANT_CARRY_UNHEARD (PART_MANY)   carry_lane() carries completions of calls whose immediates were not heard
  *	MUTANT_NO_DEBTS (PART_FULL)        pay_debts() is missing
  *	MUTANT_NO_WORKER_WAKE (PART_NODE)  heard_call() does not wake the worker
@@ -66,7 +66,7 @@
 #define NODE_SLEEPS
 #endif
 #if !defined(PART_MANY) && !defined(PART_ALL)
-#define LINES /* a death, revocation, the end */
+#define LINES /* a death, the end */
 #endif
 #if defined(PART_MANY)
 #define CALLS 6
@@ -855,8 +855,10 @@ end:	do
 	:: d_step { !changed -> changed = true; kill_worker() }; /* a death */
 		d_step { n_rest = n_rest | RECORD; n_epoch = 2 };
 		d_step { line_changed(); alive = 2 }
+#if defined(PART_CLIENT)
 	:: d_step { !changed -> changed = true; n_rest = n_rest | REVOKING };
 		d_step { line_changed() }
+#endif
 #if defined(NODE_SLEEPS)
 	:: d_step { back_line -> line_came_back() }
 #endif
