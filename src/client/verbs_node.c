@@ -86,26 +86,28 @@ static enum adv_status resolve(struct adv_verbs_node *n, uint64_t deadline_ns,
 			       struct rdma_event_channel **channel, struct rdma_cm_id **id)
 {
 	struct rdma_event_channel *events = rdma_create_event_channel();
+	struct rdma_cm_id *made;
 	if (events == NULL)
 		return no_rdma(errno);
 	if (fcntl(events->fd, F_SETFL, O_NONBLOCK) < 0 ||
-	    rdma_create_id(events, id, NULL, RDMA_PS_TCP) < 0) {
+	    rdma_create_id(events, &made, NULL, RDMA_PS_TCP) < 0) {
 		int error = errno;
 		rdma_destroy_event_channel(events);
 		return no_rdma(error);
 	}
 	int left = adv_client_left_ms(deadline_ns);
 	enum adv_status status =
-		rdma_resolve_addr(*id, n->from.ss_family != 0 ? (struct sockaddr *)&n->from : NULL,
+		rdma_resolve_addr(made, n->from.ss_family != 0 ? (struct sockaddr *)&n->from : NULL,
 				  (struct sockaddr *)&n->address, left) < 0
 			? no_rdma(errno)
 			: expect(events, RDMA_CM_EVENT_ADDR_RESOLVED, deadline_ns, NULL);
 	if (status != ADV_OK) {
-		rdma_destroy_id(*id);
+		rdma_destroy_id(made);
 		rdma_destroy_event_channel(events);
 		return status;
 	}
 	*channel = events;
+	*id = made;
 	return ADV_OK;
 }
 

@@ -165,18 +165,17 @@ Test(verbs_open, no_event_of_a_lease_comes)
 	no_event_comes(false);
 }
 
-/* The next three crash: resolve() in verbs_node.c leaves the identifier that it has destroyed to adv_verbs_node_destroy(). */
-Test(verbs_open, every_call_of_a_handle_fails_once, .disabled = true)
+Test(verbs_open, every_call_of_a_handle_fails_once)
 {
 	every_call_fails_once(true, 15);
 }
 
-Test(verbs_open, every_event_of_a_handle_is_another_one, .disabled = true)
+Test(verbs_open, every_event_of_a_handle_is_another_one)
 {
 	every_event_is_another_one(true, 4);
 }
 
-Test(verbs_open, no_event_of_a_handle_comes, .disabled = true)
+Test(verbs_open, no_event_of_a_handle_comes)
 {
 	no_event_comes(true);
 }
