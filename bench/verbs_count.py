@@ -4,9 +4,10 @@
     bench/verbs_count.py [--build DIR] [--json] [--where] [--check]
 
 Runs the build's bench/verbs_count: client, worker and poller in one thread, on the fake device of tests/fake. Instructions are those of
-Adverb's own code and of what it calls in libc; the fake device's, the worker's function's and the program's own are left out, and so is
-spinning, for everything that is waited for is there. Of two runs of different lengths the difference is taken, so that what is set up does
-not count. callgrind runs without the vDSO: a look at the clock has fewer instructions than on hardware (one for each adv_submit()).
+Adverb's own code and of what it calls in libc; the fake device's and the worker's function's are left out, and so is spinning, for
+everything that is waited for is there. The steps that call it (hot_*) are counted, some 60: into hot_poller the poller's loop is inlined. Of
+two runs of different lengths the difference is taken, so that what is set up does not count. callgrind runs without the vDSO: a look at the
+clock, one for each adv_submit(), has some 55 instructions fewer than on hardware.
 
 --where lists the functions in which the instructions are. --check: exits with 1 where a figure is above its bar.
 """
