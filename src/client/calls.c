@@ -309,8 +309,12 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 	l->next_call_id = id;
 	l->nr_waiting++;
 	l->stats.calls++;
-	if (deadline < l->earliest_ns)
+	if (deadline < l->earliest_ns) {
 		l->earliest_ns = deadline;
+		/* An event loop that is about to sleep hears of it. */
+		if (l->armed)
+			adv_keeper_alarm(&l->keeper, deadline);
+	}
 	if (call_id != NULL)
 		*call_id = id;
 	return ADV_OK;

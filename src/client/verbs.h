@@ -49,6 +49,7 @@ struct adv_verbs_lease {
 	uint32_t *input_rkeys; /* of each lane */
 	uint8_t tag;
 	bool hand_over;	  /* entries are copied from the mirror when their immediates have come */
+	bool lands;	  /* the node copies entries when their immediates have come */
 	bool *unanswered; /* of each lane: an ARM is under way */
 	uint8_t *mirror;
 	uint8_t *handed; /* cpl as callers see it where entries are handed over; else NULL */
@@ -126,7 +127,7 @@ bool adv_verbs_room(struct adv_lease *lease);
 void adv_verbs_post(struct adv_lease *lease, const struct adv_client_worker *worker, uint32_t slot,
 		    const void *in, uint32_t in_lkey, uint32_t in_size);
 
-/* Carries an entry over again: its call was given up. */
+/* Carries an entry over again, and says so where the node copies it: its call was given up. */
 void adv_verbs_cancel(struct adv_lease *lease, const struct adv_client_worker *worker,
 		      uint32_t slot);
 

@@ -29,16 +29,25 @@ static void hand_over(struct adv_verbs_lease *v, uint32_t lane, uint16_t seq)
 			      memory_order_release);
 }
 
-/* What the node has said of the lane, the generation last. */
-static void hand_over_line(struct adv_verbs_lease *v, uint32_t lane)
+/*
+ * What the node has said of the lane, the generation last. Only the line that the LINE speaks of: completions that came before a later
+ * one may not have been handed over yet.
+ */
+static void hand_over_line(struct adv_verbs_lease *v, uint32_t lane, uint16_t said)
 {
 	uint64_t at = adv_geometry_node_line(v->geometry, lane);
-	const struct adv_node_line *from = (const struct adv_node_line *)(v->mirror + at);
 	struct adv_node_line *to = (struct adv_node_line *)(v->handed + at);
-	uint64_t generation = atomic_load_explicit(&from->generation, memory_order_acquire);
+	struct adv_node_line copy;
+	memcpy(&copy, v->mirror + at, sizeof(copy));
+	atomic_signal_fence(memory_order_seq_cst);
+	uint64_t generation = atomic_load_explicit(&copy.generation, memory_order_relaxed);
+	if (adv_wire_line(adv_generation_epoch(generation),
+			  atomic_load_explicit(&copy.revoking, memory_order_relaxed),
+			  atomic_load_explicit(&copy.ended, memory_order_relaxed)) != said)
+		return;
 	memcpy((uint8_t *)to + sizeof(to->generation),
-	       (const uint8_t *)from + sizeof(from->generation),
-	       sizeof(*to) - sizeof(to->generation));
+	       (const uint8_t *)&copy + sizeof(copy.generation),
+	       sizeof(copy) - sizeof(copy.generation));
 	atomic_store_explicit(&to->generation, generation, memory_order_release);
 }
 
@@ -53,8 +62,8 @@ static void heard(struct adv_verbs_lease *v, uint32_t immediate)
 	v->unanswered[lane] = false;
 	if (v->hand_over && i.kind == ADV_WIRE_DONE)
 		hand_over(v, lane, i.seq);
-	else if (v->hand_over)
-		hand_over_line(v, lane);
+	else if (v->hand_over && i.kind == ADV_WIRE_LINE)
+		hand_over_line(v, lane, i.seq);
 }
 
 bool adv_verbs_progress(struct adv_lease *l)
@@ -122,6 +131,9 @@ void adv_verbs_cancel(struct adv_lease *l, const struct adv_client_worker *w, ui
 		return;
 	adv_post_begin(&post);
 	add_entry(&post, v, lane_of(l, w), e, seq);
+	if (v->lands)
+		adv_post_immediate(&post,
+				   adv_wire_pack(ADV_WIRE_CALL, wire_lane(v, lane_of(l, w)), seq));
 	(void)adv_link_post(&v->link->link, &post, false);
 }
 
@@ -150,6 +162,10 @@ static void announce(struct adv_lease *l, struct adv_client_worker *w)
 		v->unanswered[lane] = true;
 }
 
+/*
+ * Every lane, also one without a call: a call may be submitted before this side sleeps. Where entries are handed over each of them raises an
+ * event anyway.
+ */
 bool adv_verbs_arm(struct adv_lease *l)
 {
 	struct adv_verbs_lease *v = l->verbs;
@@ -157,10 +173,11 @@ bool adv_verbs_arm(struct adv_lease *l)
 	/* A broken link has nothing to say any more: that matters where a call waits for it. */
 	if (v->link == NULL || adv_link_notify(&v->link->link) < 0 || !adv_verbs_progress(l))
 		return l->nr_waiting == 0;
-	for (uint32_t i = 0; i < l->nr_workers && room; i++) {
+	for (uint32_t i = 0; i < l->nr_workers && room && !v->hand_over; i++) {
 		struct adv_client_worker *w = &l->workers[i];
-		if (w->caller.nr_outstanding == 0 || v->unanswered[i])
+		if (v->unanswered[i])
 			continue;
+		adv_caller_settle(&w->caller);
 		room = adv_verbs_room(l);
 		if (room)
 			announce(l, w);

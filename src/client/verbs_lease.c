@@ -127,6 +127,11 @@ void adv_verbs_lease_wish(const struct adv_lease *l, json_t *object)
 	json_object_set_new(object, "hand_over", json_integer(v->hand_over));
 }
 
+static bool is_immediate(const json_t *placement)
+{
+	return json_is_string(placement) && strcmp(json_string_value(placement), "immediate") == 0;
+}
+
 enum adv_status adv_verbs_lease_read(struct adv_lease *l, const json_t *lease)
 {
 	struct adv_verbs_lease *v = l->verbs;
@@ -154,6 +159,7 @@ enum adv_status adv_verbs_lease_read(struct adv_lease *l, const json_t *lease)
 	v->tag = (uint8_t)tag;
 	/* The node may want it so on its own account. */
 	v->hand_over = v->hand_over || json_is_true(json_object_get(object, "hand_over"));
+	v->lands = is_immediate(json_object_get(object, "placement"));
 	/* The node has it no more: it takes another. */
 	if (link == 0 && v->link != NULL) {
 		adv_verbs_link_destroy(v->link);

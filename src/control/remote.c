@@ -13,8 +13,8 @@
 
 uint32_t adv_remote_receives(const struct adv_geometry *g)
 {
-	/* A call in each slot, an ARM for each lane, and the QUIET. */
-	return g->nr_lanes * (g->nr_slots + 1) + 1;
+	/* A call in each slot, perhaps said again as it is given up; an ARM for each lane, and the QUIET. */
+	return g->nr_lanes * (2 * g->nr_slots + 1) + 1;
 }
 
 uint32_t adv_remote_sends(const struct adv_geometry *g)
@@ -343,6 +343,9 @@ static void registered(struct adv_job *job)
 
 void adv_remote_link_ready(struct adv_remote *r)
 {
+	/* A link that breaks as it is made may have ended the lease already. */
+	if (r->state == ADV_REMOTE_DETACHING)
+		return;
 	r->state = ADV_REMOTE_RUNNING;
 	adv_timer_set(&r->timer, UINT64_MAX);
 	if (r->ending)

@@ -10,7 +10,7 @@
  *	client to node                                          node to client
  *	0 CALL  entry seq of that lane lies in its ring         0 DONE  completions up to seq lie in the mirror
  *	1 ARM   the lane's arm line says what was seen last     1 NOTE  look at the mirror: answers an ARM
- *	2 QUIET this lease writes no more (lane: its first)
+ *	2 QUIET this lease writes no more (lane: its first)     2 LINE  a node line lies in the mirror (seq: adv_wire_line())
  *
  * On a queue pair that carries a ping-pong instead of a lease (fabric/pingpong.h), lane and tag 0:
  *
@@ -42,6 +42,7 @@ enum adv_wire_request {
 enum adv_wire_reply {
 	ADV_WIRE_DONE = 0,
 	ADV_WIRE_NOTE = 1,
+	ADV_WIRE_LINE = 2,
 };
 
 enum adv_wire_ping {
@@ -60,6 +61,12 @@ struct adv_wire_immediate {
 static inline uint32_t adv_wire_lane(uint8_t tag, uint32_t lane)
 {
 	return (tag & ADV_WIRE_TAG_MASK) << ADV_WIRE_LANE_BITS | lane;
+}
+
+/* Which node line a LINE speaks of: what lies in the mirror by then may be a later one, whose own LINE has not come. */
+static inline uint16_t adv_wire_line(uint16_t epoch, uint32_t revoking, uint32_t ended)
+{
+	return (uint16_t)((epoch & 0x3fff) | (revoking != 0) << 14 | (ended != 0) << 15);
 }
 
 /* In the order that ibv_send_wr and ibv_wc want. */

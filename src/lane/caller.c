@@ -153,6 +153,15 @@ static void no_output(struct adv_result *r)
 	r->execution_ns = 0;
 }
 
+/* The slot of the call that the completion expected next belongs to: a worker completes in order. nr_slots: none. */
+static uint32_t expected(const struct adv_caller *c)
+{
+	for (uint32_t i = 0; i < c->geometry->nr_slots; i++)
+		if (c->calls[i].outstanding && c->calls[i].seq == c->completion_seq)
+			return i;
+	return c->geometry->nr_slots;
+}
+
 /* A worker's word: copied out once, and believed only where it fits the caller's own books. */
 static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv_result *r)
 {
@@ -162,10 +171,15 @@ static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv
 	uint16_t status = e->code;
 	uint16_t slot = e->slot;
 	atomic_signal_fence(memory_order_seq_cst);
-	c->completion_seq++;
 	if (slot >= c->geometry->nr_slots || !c->calls[slot].outstanding ||
-	    c->calls[slot].call_id != call_id)
-		return false; /* not a call that it was given */
+	    c->calls[slot].call_id != call_id) {
+		/* Not a call that it was given; or one that it could not read: then its place says which. */
+		slot = (uint16_t)(status == ADV_BAD_ENTRY ? expected(c) : c->geometry->nr_slots);
+		length = 0;
+	}
+	c->completion_seq++;
+	if (slot >= c->geometry->nr_slots)
+		return false;
 	if (status >= ADV_NO_NODE)
 		status = ADV_WORKER_LOST; /* not for a worker to say */
 	if (length > c->geometry->out_capacity) {
@@ -189,15 +203,6 @@ static bool arrived(const struct adv_caller *c)
 	return atomic_load_explicit(&e->seq, memory_order_acquire) == c->completion_seq &&
 	       atomic_load_explicit(&e->epoch, memory_order_relaxed) ==
 		       adv_generation_epoch(c->generation);
-}
-
-/* The slot of the call that the completion expected next belongs to: a worker completes in order. nr_slots: none. */
-static uint32_t expected(const struct adv_caller *c)
-{
-	for (uint32_t i = 0; i < c->geometry->nr_slots; i++)
-		if (c->calls[i].outstanding && c->calls[i].seq == c->completion_seq)
-			return i;
-	return c->geometry->nr_slots;
 }
 
 /* An entry whose checksum is wrong: not all of it may have come. After a while it is nobody's word. */
@@ -307,6 +312,13 @@ bool adv_caller_ready(const struct adv_caller *c)
 		return false;
 	return c->winding_up || generation_now(c) != c->generation ||
 	       atomic_load_explicit(&c->node_line->ended, memory_order_acquire) != ADV_OK;
+}
+
+void adv_caller_settle(struct adv_caller *c)
+{
+	uint64_t generation = generation_now(c);
+	if (c->nr_outstanding == 0 && generation != c->generation)
+		adopt(c, generation);
 }
 
 /* ---- giving up ---- */

@@ -115,6 +115,9 @@ void adv_caller_awake(struct adv_caller *c);
 /* Is there something for adv_caller_poll()? Reads memory only. */
 bool adv_caller_ready(const struct adv_caller *c);
 
+/* Where nothing is outstanding: goes on to the epoch of the worker that is there now. */
+void adv_caller_settle(struct adv_caller *c);
+
 /* ADV_OK while calls may be submitted. */
 enum adv_status adv_caller_state(const struct adv_caller *c);
 

@@ -168,9 +168,9 @@ void adv_relay_hear(struct adv_relay *r, uint32_t immediate)
 /* ---- to the client ---- */
 
 static uint32_t immediate_of(const struct adv_relay *r, const struct adv_relay_lane *l,
-			     enum adv_wire_reply kind)
+			     enum adv_wire_reply kind, uint32_t seq)
 {
-	return adv_wire_pack(kind, adv_wire_lane(r->options.tag, l->index), l->completion_seq - 1);
+	return adv_wire_pack(kind, adv_wire_lane(r->options.tag, l->index), seq);
 }
 
 /* Something newer is on its way already: the immediate alone. What cannot be posted now stays owed. */
@@ -179,7 +179,7 @@ static void answer_arm(struct adv_relay *r, struct adv_relay_lane *l)
 	struct adv_post post;
 	adv_post_begin(&post);
 	adv_post_write(&post, r->link, NULL, 0, 0, 0, r->options.mirror_rkey);
-	adv_post_immediate(&post, immediate_of(r, l, ADV_WIRE_NOTE));
+	adv_post_immediate(&post, immediate_of(r, l, ADV_WIRE_NOTE, l->completion_seq - 1));
 	if (adv_link_post(r->link, &post, false) == 0)
 		l->armed = false;
 	else
@@ -233,8 +233,7 @@ static bool carry_one(struct adv_relay *r, struct adv_relay_lane *l)
 			       (uint64_t)number * ADV_ENTRY_SIZE,
 		       o->mirror_rkey);
 	if (l->armed || o->hand_over)
-		adv_post_immediate(
-			&post, adv_wire_pack(ADV_WIRE_DONE, adv_wire_lane(o->tag, l->index), seq));
+		adv_post_immediate(&post, immediate_of(r, l, ADV_WIRE_DONE, seq));
 	if (adv_link_post(r->link, &post, false) < 0)
 		return false;
 	l->armed = false;
@@ -267,6 +266,10 @@ static bool post_line(struct adv_relay *r, struct adv_relay_lane *l,
 	const struct adv_relay_options *o = &r->options;
 	const uint8_t *bytes = (const uint8_t *)line;
 	uint64_t to = o->mirror + adv_geometry_node_line(o->geometry, l->index);
+	uint16_t said = adv_wire_line(
+		adv_generation_epoch(atomic_load_explicit(&line->generation, memory_order_relaxed)),
+		atomic_load_explicit(&line->revoking, memory_order_relaxed),
+		atomic_load_explicit(&line->ended, memory_order_relaxed));
 	struct adv_post post;
 	adv_post_begin(&post);
 	adv_post_write(&post, r->link, bytes + 8, sizeof(*line) - 8, o->staging_lkey, to + 8,
@@ -274,22 +277,27 @@ static bool post_line(struct adv_relay *r, struct adv_relay_lane *l,
 	adv_post_write(&post, r->link, bytes, 8, o->staging_lkey, to, o->mirror_rkey);
 	/* A device that does not place in order has placed both when the immediate has come. */
 	if (l->armed || o->hand_over)
-		adv_post_immediate(&post, immediate_of(r, l, ADV_WIRE_NOTE));
+		adv_post_immediate(&post, immediate_of(r, l, ADV_WIRE_LINE, said));
 	return adv_link_post(r->link, &post, true) == 0;
 }
 
-/* What the epoch that is over has left is carried before: its worker is reaped, there is no more. False: no room. */
+/*
+ * A worker that is gone is reaped: what it has left is carried before the line that says so, there is no more. Of an epoch that the
+ * client has not been told of there is nothing. False: no room.
+ */
 static bool carry_line(struct adv_relay *r, struct adv_relay_lane *l)
 {
 	struct adv_node_line line;
-	/* Acquire: the record of the death lies there before the generation. */
+	/* Acquire, both: the record of the death was there before, and all that was completed. */
 	uint64_t generation = atomic_load_explicit(&l->node_line->generation, memory_order_acquire);
-	if (adv_generation_epoch(generation) != l->epoch)
+	uint32_t ended = atomic_load_explicit(&l->node_line->ended, memory_order_acquire);
+	memcpy(&line, l->node_line, sizeof(line));
+	atomic_store_explicit(&line.generation, generation, memory_order_relaxed);
+	atomic_store_explicit(&line.ended, ended, memory_order_relaxed);
+	if (adv_generation_epoch(generation) != l->epoch || ended != ADV_OK)
 		carry_lane(r, l, true);
 	if (r->stalled)
 		return false;
-	memcpy(&line, l->node_line, sizeof(line));
-	atomic_store_explicit(&line.generation, generation, memory_order_relaxed);
 	uint8_t *staged = r->options.staging;
 	if (r->link->max_inline < sizeof(line)) {
 		staged += (uint64_t)r->options.geometry->nr_lanes * (mask_of(r) + 1) *
@@ -301,9 +309,8 @@ static bool carry_line(struct adv_relay *r, struct adv_relay_lane *l)
 		r->stalled = true;
 		return false;
 	}
-	l->sent_state = adv_lane_state(generation,
-				       atomic_load_explicit(&line.revoking, memory_order_relaxed),
-				       atomic_load_explicit(&line.ended, memory_order_relaxed));
+	l->sent_state = adv_lane_state(
+		generation, atomic_load_explicit(&line.revoking, memory_order_relaxed), ended);
 	l->armed = false;
 	if (adv_generation_epoch(generation) != l->epoch) {
 		l->epoch = adv_generation_epoch(generation);

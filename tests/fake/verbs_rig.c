@@ -160,7 +160,7 @@ static void make_link(struct rig *r)
 	if (sends == 0)
 		sends = at_least(g->nr_lanes * (2 * g->nr_slots + 4), NODE_SENDS);
 	if (receives == 0)
-		receives = at_least(g->nr_lanes * (g->nr_slots + 1) + 1, NODE_RECEIVES);
+		receives = at_least(g->nr_lanes * (2 * g->nr_slots + 1) + 1, NODE_RECEIVES);
 	MUST(adv_pair_create(make_id(r), r->pd, sends, receives, &r->pair, reason,
 			     sizeof(reason)) == 0);
 	adv_link_init(&r->poll.link, r->pair.id->qp, r->pair.cq, r->pair.send_depth,
@@ -257,10 +257,10 @@ json_t *rig_grant(const struct rig *r)
 	for (uint32_t i = 0; i < r->g.nr_lanes; i++)
 		json_array_append_new(inputs, json_integer(r->input_mrs[i]->rkey));
 	bool known = r->lease != NULL && r->lease->verbs->offered == r->number;
-	return json_pack("{s:{s:I, s:o, s:i, s:i, s:b}}", "verbs", "req_rkey",
+	return json_pack("{s:{s:I, s:o, s:i, s:i, s:s, s:b}}", "verbs", "req_rkey",
 			 (json_int_t)r->req_mr->rkey, "input_rkeys", inputs, "link",
 			 known ? (int)r->number : 0, "tag", (int)(r->tag & ADV_WIRE_TAG_MASK),
-			 "hand_over", 0);
+			 "placement", r->landing != NULL ? "immediate" : "memory", "hand_over", 0);
 }
 
 static void make_relay(struct rig *r)

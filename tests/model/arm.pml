@@ -24,17 +24,6 @@
  *	PART_EVENT_LOOP  as PART_CLIENT, with calls between adv_lease_arm() and the wait for the descriptor
  *	PART_HAND_OVER   as PART_CLIENT, with --placement=immediate: entries and lines are copied when their immediates come
  *
- * What the implementation does not do; each part is found guilty without it:
- *	FIX_LAST_CARRY (PART_END)           carry_line() carries what is complete before the line that says `ended`, too, not before a new
- *	                                    generation alone: adv_relay_carry() carries no lane any more once DETACH has come
- *	FIX_SUBMIT_ARMED (PART_EVENT_LOOP)  adv_submit() while l->armed announces a lane that has no ARM unanswered: it had nothing outstanding
- *	                                    in adv_verbs_arm(). What is announced as seen is what adv_caller_submit() saw: neither
- *	                                    revoking nor ended, as nobody looks afterwards
- *	FIX_LINE_EPOCH (PART_HAND_OVER)     NOTE carries the epoch, and hand_over_line() waits for that of the line: a line whose own immediate has not
- *	                                    come may lie in the mirror when the answer to an ARM is heard, and its completions are not handed over yet
- *	FIX_ANSWER_ALONE (PART_HAND_OVER)   where all is handed over, DONE, and an immediate of a line that answers nothing, are no answer to an ARM:
- *	                                    carry_one() keeps `armed`, heard() clears `unanswered` by NOTE alone, and such lines have a kind of their own
- *
  * Mutants, each of which must be found guilty:
  *	MUTANT_NOTIFY_LATE       adv_verbs_arm() arms its queue after the last look at it
  *	MUTANT_NO_POLL           adv_verbs_arm() does not poll its queue once it is armed
@@ -48,6 +37,11 @@
  *	MUTANT_GENERATION_FIRST  post_line() writes the generation before the rest
  *	MUTANT_UNLISTED          a lane is not listed any more once something was carried, though calls are in flight
  *	MUTANT_LINE_EARLY (PART_END)       carry_line() does not carry the old epoch's completions before
+ *	MUTANT_END_EARLY (PART_END)        it does so before a new generation alone, not before a line that says `ended`: adv_relay_carry() carries
+ *	                                   no lane any more once DETACH has come
+ *	MUTANT_IDLE_UNARMED (PART_EVENT_LOOP)  adv_verbs_arm() announces only a lane with calls: one that is submitted afterwards wakes nobody
+ *	MUTANT_ANY_LINE (PART_HAND_OVER)       hand_over_line() takes whatever line it finds: one whose own immediate, and those of the completions
+ *	                                       before it, have not come
  *	MUTANT_NO_LAST_TAKE (PART_END)     wind_up() does not look for completions once more
  *	MUTANT_CARRY_UNHEARD (PART_MANY)   carry_lane() carries completions of calls whose immediates were not heard
  *	MUTANT_NO_DEBTS (PART_FULL)        pay_debts() is missing
@@ -92,11 +86,7 @@
 /* Immediates there. */
 #define DONE 1
 #define NOTE 2
-#if defined(FIX_ANSWER_ALONE)
-#define NEWS 3 /* of a node line: no answer */
-#else
-#define NEWS NOTE
-#endif
+#define LINE 3
 
 /* A node line but for its generation. */
 #define RECORD	 1 /* the death record of the first epoch */
@@ -110,7 +100,7 @@
  */
 #define NODE_RECEIVES (N + 1 + (n_epoch == 2 -> N : 0))
 #if defined(PART_HAND_OVER)
-#define CLIENT_RECEIVES (1 + N + 2)
+#define CLIENT_RECEIVES (N + 2)
 #else
 #define CLIENT_RECEIVES 1
 #endif
@@ -196,9 +186,7 @@ inline poller_event(wanted)
 /* CALL, ARM: the writes before them are at their place. */
 inline to_node(kind_, seq_)
 {
-#if !defined(PART_HAND_OVER) || defined(FIX_ANSWER_ALONE)
 	assert(len(node_cq) < NODE_RECEIVES);
-#endif
 	node_cq!kind_, seq_;
 	poller_event(true)
 }
@@ -209,7 +197,7 @@ inline place(kind_, what_, imm_)
 	if
 	:: kind_ == ENTRY -> mir[what_ % N] = what_
 	:: kind_ == REST -> m_rest = what_
-	:: kind_ == GENERATION -> m_epoch = what_
+	:: kind_ == GENERATION -> m_epoch = what_ / 8
 	:: kind_ == NOTHING
 	fi;
 	coming = imm_;
@@ -268,38 +256,39 @@ end:	do
 
 /* adv_link_poll() of all there is, heard() */
 #if defined(PART_HAND_OVER)
-inline hear_all()
+inline hear_one()
 {
-	do
-	:: len(client_cq) > 0 ->
-		client_cq?imm, what;
-		if
-		:: imm == DONE -> hnd[what % N] = mir[what % N] /* hand_over() */
-		:: else -> noted = what
-		fi;
-#if defined(FIX_ANSWER_ALONE)
-		unanswered = unanswered && imm != NOTE
-#else
-		unanswered = false
-#endif
-	:: else -> break
-	od;
+	client_cq?imm, what;
+	if
+	:: imm == DONE -> hnd[what % N] = mir[what % N] /* hand_over() */
+	:: imm == LINE -> noted = what
+	fi;
 	imm = 0;
 	what = 0
 }
 
-/* hand_over_line() */
 inline hand_over_line()
 {
 	if
-#if defined(FIX_LINE_EPOCH)
-	:: noted == m_epoch -> h_epoch = m_epoch; h_rest = m_rest
-#else
+#if defined(MUTANT_ANY_LINE)
 	:: noted != 0 -> h_epoch = m_epoch; h_rest = m_rest
+#else
+	:: noted == STATE(m_epoch, m_rest) -> h_epoch = m_epoch; h_rest = m_rest
 #endif
 	:: else
 	fi;
 	noted = 0
+}
+
+/* What has come by now; what comes while it is heard is left. */
+inline hear_all()
+{
+	left = len(client_cq);
+	do
+	:: d_step { left > 0 -> hear_one(); left-- };
+		d_step { hand_over_line() }
+	:: else -> break
+	od
 }
 #else
 inline hear_all()
@@ -314,7 +303,7 @@ inline hear_all()
 
 /* adv_verbs_progress() */
 #if defined(PART_HAND_OVER)
-#define PROGRESS d_step { hear_all() }; d_step { hand_over_line() }
+#define PROGRESS hear_all()
 #else
 #define PROGRESS d_step { hear_all() }
 #endif
@@ -378,7 +367,7 @@ inline wind_up()
 		assert(V_REST & RECORD); /* death_of() */
 		adopt()
 	:: else -> /* ended */
-#if defined(PART_END)
+#if defined(PART_END) || defined(PART_HAND_OVER)
 		assert(BEHIND(my_epoch) <= completion_seq);
 #endif
 		completion_seq = request_seq
@@ -409,18 +398,18 @@ inline poll()
 /* Between adv_lease_arm() and waiting for its descriptor. */
 inline submit_armed()
 {
-	d_step {
-		CAN_SUBMIT ->
-			submit();
-#if defined(FIX_SUBMIT_ARMED)
-			if /* adv_caller_submit() has seen that neither is set */
-			:: OUTSTANDING && !unanswered -> announce(0)
-			:: else
-			fi
-#endif
-	}
+	d_step { CAN_SUBMIT -> submit() }
 }
 #endif
+
+/* adv_caller_settle(): what it is for, that the answer does not come at once again and again, is not shown here */
+inline settle()
+{
+	if
+	:: V_EPOCH != my_epoch && !OUTSTANDING -> adopt()
+	:: else
+	fi
+}
 
 /* adv_verbs_arm(), adv_caller_sleep(), is_lost(); asleep on the channel; adv_verbs_awake() */
 inline sleep()
@@ -431,14 +420,18 @@ inline sleep()
 #if !defined(MUTANT_NO_POLL)
 	PROGRESS;
 #endif
+#if !defined(PART_HAND_OVER)
 	if
 #if defined(MUTANT_TWO_ARMS)
-	:: d_step { OUTSTANDING -> announce(V_REST) }
-#else
+	:: d_step { true -> settle(); announce(V_REST) }
+#elif defined(MUTANT_IDLE_UNARMED)
 	:: d_step { OUTSTANDING && !unanswered -> announce(V_REST) }
+#else
+	:: d_step { !unanswered -> settle(); announce(V_REST) }
 #endif
 	:: else
 	fi;
+#endif
 	if
 #if !defined(MUTANT_NO_LOOK)
 	:: OUTSTANDING && (CALLER_ARRIVED || OVER)
@@ -469,7 +462,7 @@ active proctype Client()
 #if defined(PART_HAND_OVER)
 	byte hnd[N];
 	byte h_epoch = 1, h_rest;
-	byte imm, what, noted;
+	byte imm, what, noted, left;
 #endif
 	do
 	:: d_step { CAN_SUBMIT -> submit() }
@@ -588,10 +581,8 @@ inline carry_lane(may_carry)
 #else
 		post(ENTRY, next, (armed -> DONE : 0));
 #endif
-#if !defined(PART_HAND_OVER) || !defined(FIX_ANSWER_ALONE)
 		asked = asked && !armed;
 		armed = false;
-#endif
 		next++
 	:: !stalled && may_carry && !ROOM(1) -> stalled = true
 	:: else -> break
@@ -606,10 +597,10 @@ inline carry_line()
 	if
 #if defined(MUTANT_LINE_EARLY)
 	:: false
-#elif defined(FIX_LAST_CARRY)
-	:: epoch != my_epoch || (rest & ENDED) -> carry_lane(RELAY_ARRIVED)
-#else
+#elif defined(MUTANT_END_EARLY)
 	:: epoch != my_epoch -> carry_lane(RELAY_ARRIVED)
+#else
+	:: epoch != my_epoch || (rest & ENDED) -> carry_lane(RELAY_ARRIVED)
 #endif
 	:: else
 	fi;
@@ -618,17 +609,17 @@ inline carry_line()
 	:: !stalled && !ROOM(2) -> stalled = true
 	:: else ->
 #if defined(MUTANT_GENERATION_FIRST)
-		post(GENERATION, epoch, 0);
-		post(REST, rest, (armed -> NOTE : 0));
+		post(GENERATION, STATE(epoch, rest), 0);
+		post(REST, rest, (armed -> LINE : 0));
 #elif defined(MUTANT_LINE_BARE)
 		post(REST, rest, 0);
-		post(GENERATION, epoch, 0);
+		post(GENERATION, STATE(epoch, rest), 0);
 #elif defined(PART_HAND_OVER)
 		post(REST, rest, 0);
-		post(GENERATION, epoch, (armed -> NOTE : NEWS));
+		post(GENERATION, STATE(epoch, rest), LINE);
 #else
 		post(REST, rest, 0);
-		post(GENERATION, epoch, (armed -> NOTE : 0));
+		post(GENERATION, STATE(epoch, rest), (armed -> LINE : 0));
 #endif
 		asked = asked && !armed;
 		armed = false;
@@ -855,7 +846,7 @@ end:	do
 	:: d_step { !changed -> changed = true; kill_worker() }; /* a death */
 		d_step { n_rest = n_rest | RECORD; n_epoch = 2 };
 		d_step { line_changed(); alive = 2 }
-#if defined(PART_CLIENT)
+#if defined(PART_CLIENT) || defined(PART_HAND_OVER)
 	:: d_step { !changed -> changed = true; n_rest = n_rest | REVOKING };
 		d_step { line_changed() }
 #endif

@@ -22,10 +22,6 @@
  *	PART_LATE    the same with a client that writes, or says that it is quiet, after it has said so for its first lease
  *	PART_ACCEPT  one lease whose workers have all died and are not replaced yet; the client is killed while it connects
  *
- * What the implementation does not do; the part is found guilty without it:
- *	FIX_DETACH_ONCE (PART_ACCEPT)  adv_remote_link_ready() leaves a lease alone that is DETACHING already: rdma_accept() failed in added(),
- *	                               link_gone() ended the lease on the spot as no worker was alive, and DETACH is on its way
- *
  * Mutants, each of which must be found guilty:
  *	MUTANT_NO_QUIET          DETACH does not wait for QUIET
  *	MUTANT_NO_DRAIN          DETACH does not wait for the completion of the poller's own writes
@@ -41,6 +37,8 @@
  *	MUTANT_MIRROR_FIRST      the client frees the mirror before it gives the link back
  *	MUTANT_END_ATTACHING (PART_AGAIN)  adv_remote_end() does not wait for ATTACH to come back
  *	MUTANT_NO_TAG (PART_LATE)          adv_relay_hear() does not look at the tag
+ *	MUTANT_DETACH_TWICE (PART_ACCEPT)  adv_remote_link_ready() does not leave a lease alone that is DETACHING already: rdma_accept() failed in
+ *	                                   added(), link_gone() ended the lease on the spot as no worker was alive, and DETACH is on its way
  */
 #if defined(PART_AGAIN) || defined(PART_LATE)
 #define LEASES 2
@@ -458,7 +456,7 @@ inline added()
 	:: else -> accepted = 1
 	fi;
 	if
-#if defined(FIX_DETACH_ONCE)
+#if !defined(MUTANT_DETACH_TWICE)
 	:: r_state[k] == DETACHING
 #endif
 	:: else ->

@@ -2,9 +2,8 @@
 """Checks the Promela models by spin: each must hold over its full state space, and each of its mutants must be found guilty.
 
 A model's mutants are the names MUTANT_... that it tests for; its header documents every one of them. A model that is too large to be
-searched at once has parts, PART_...: each is searched by itself, and a step must be reached in one of them. FIX_... is what the
-implementation lacks: a part holds with it, and is found guilty without, as a mutant is. "(PART_...)" behind a name in the header says
-where; otherwise it is the first part. Speaks TAP. Without spin or a C compiler everything is skipped, unless ADVERB_MUST_HAVE names spin.
+searched at once has parts, PART_...: each is searched by itself, and a step must be reached in one of them. "(PART_...)" behind a name
+in the header says where; otherwise it is the first part. Speaks TAP. Without spin or a C compiler everything is skipped, unless ADVERB_MUST_HAVE names spin.
 Arguments: models to check, without .pml (all).
 """
 import collections
@@ -94,23 +93,22 @@ def compiler():
 
 
 class Names:
-    """What can be defined, from a model's header: PART_, FIX_ and MUTANT_, in the order in which they stand there."""
+    """What can be defined, from a model's header: PART_ and MUTANT_, in the order in which they stand there."""
 
     def __init__(self, model):
         with open(os.path.join(HERE, model + ".pml"), encoding="utf-8") as file:
             header, code = file.read().split("*/", 1)
-        found = re.findall(r"^ \*\s+((?:PART|FIX|MUTANT)_\w+)(?: \((PART_\w+)\))?", header, re.M)
+        found = re.findall(r"^ \*\s+((?:PART|MUTANT)_\w+)(?: \((PART_\w+)\))?", header, re.M)
         self.documented = [name for name, _ in found]
-        self.used = set(re.findall(r"\b(?:PART|FIX|MUTANT)_\w+", code))
+        self.used = set(re.findall(r"\b(?:PART|MUTANT)_\w+", code))
         self.parts = [name for name in self.documented if name.startswith("PART_")] or [None]
         self.part_of = {name: part or self.parts[0] for name, part in found}
-        self.fixes = [name for name in self.documented if name.startswith("FIX_")]
         self.mutants = [name for name in self.documented if name.startswith("MUTANT_")]
 
-    def defined(self, part, without=None):
+    @staticmethod
+    def defined(part):
         """For a run of that part."""
-        fixes = [fix for fix in self.fixes if self.part_of[fix] == part and fix != without]
-        return ([part] if part else []) + fixes
+        return [part] if part else []
 
 
 def check_model(tap, model):
@@ -132,10 +130,6 @@ def check_model(tap, model):
         unreached = sorted(steps - reached, key=lambda step: int(step[0]))
     tap.result(len(steps) > 0 and not unreached, "%s: every step is reached" % model,
                "\n".join("line %s: %s" % line for line in unreached))
-    for fix in names.fixes:
-        search = Search(model, names.defined(names.part_of[fix], without=fix))
-        tap.result(search.built and (search.errors or 0) > 0,
-                   "%s: without %s, as the implementation is, it is found: %s" % (model, fix, search.verdict), search.output)
     for mutant in names.mutants:
         search = Search(model, names.defined(names.part_of[mutant]) + [mutant], quick=True)
         tap.result(search.built and (search.errors or 0) > 0,

@@ -327,7 +327,9 @@ Test(relay, arm_is_answered_by_the_node_line)
 	adv_relay_line_changed(&rig.relay, 0);
 	rig_node_pass(&rig);
 	cr_assert_eq(told(), 1);
-	cr_assert_eq(last_told().kind, ADV_WIRE_NOTE);
+	struct adv_wire_immediate i = last_told();
+	cr_assert_eq(i.kind, ADV_WIRE_LINE);
+	cr_assert_eq(i.seq, adv_wire_line(1, 1, ADV_OK));
 	cr_assert_eq(mirrored_line(0)->revoking, 1);
 	adv_supervisor_end(&rig.supervisors[0], ADV_EXPIRED);
 	adv_relay_line_changed(&rig.relay, 0);
@@ -621,18 +623,42 @@ Test(relay_made, all_lines_at_once)
 		cr_assert_eq(mirrored_line(i)->ended, ADV_EXPIRED);
 }
 
-/* A lease that ends carries lines, and completions no more. */
+/* A lease that ends carries no completions but those that its workers have left, before the line that says so. */
 Test(relay, ending)
 {
 	submit(0, 1);
+	submit(0, 2);
 	rig_node_pass(&rig);
 	rig_worker_step(&rig, 0);
 	rig.relay.ending = true;
+	rig_node_pass(&rig);
+	cr_assert_eq(rig.relay.carried, 0);
 	adv_supervisor_end(&rig.supervisors[0], ADV_REVOKED);
 	adv_relay_line_changed(&rig.relay, UINT32_MAX);
 	rig_node_pass(&rig);
-	cr_assert_eq(rig.relay.carried, 0);
-	takes(1, ADV_REVOKED);
+	cr_assert_eq(rig.relay.carried, 1);
+	takes(1, ADV_OK);
+	takes(2, ADV_REVOKED);
+}
+
+/* The poller hears of a death and of the end at once. */
+Test(relay, a_death_and_the_end_at_once)
+{
+	submit(0, 1);
+	submit(0, 2);
+	rig_node_pass(&rig);
+	rig_worker_step(&rig, 0);
+	rig_worker_dies(&rig, 0, ADV_CRASHED, 11);
+	uint64_t generation = atomic_load(&rig.lanes[0].node_line->generation);
+	adv_supervisor_end(&rig.supervisors[0], ADV_EXPIRED);
+	rig_node_pass(&rig);
+	cr_assert_eq(rig.relay.nr_dirty, 0);
+	cr_assert_eq(rig.lanes[0].epoch, adv_generation_epoch(generation));
+	cr_assert_eq(mirrored_line(0)->ended, ADV_EXPIRED);
+	cr_assert_eq(mirrored_line(0)->generation, generation);
+	takes(1, ADV_OK);
+	takes(2, ADV_CRASHED);
+	takes_nothing();
 }
 
 /* ---- a device that takes nothing inline ---- */
