@@ -38,6 +38,9 @@ enum adv_warden_request_type {
 	ADV_WARDEN_PIN,	 /* apply cpu, and no more */
 };
 
+#define ADV_WARDEN_ITSELF \
+	UINT32_MAX /* PIN: the warden, and what it builds from then on until that is pinned */
+
 /* What the sandbox is to do. Descriptors come with the record, in the order given. */
 enum adv_sandbox_order_type {
 	ADV_ORDER_LOAD =

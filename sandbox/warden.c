@@ -291,6 +291,12 @@ static void kill_box(uint32_t id)
 static void obey(const struct received *r)
 {
 	uint32_t id = r->request.id;
+	if (id == ADV_WARDEN_ITSELF && r->request.type == ADV_WARDEN_PIN) {
+		int rc = cpu_ok(r->request.cpu) ? pin(0, r->request.cpu) : -EINVAL;
+		if (rc < 0)
+			refuse(id, -rc, "pinning the warden to CPU %d", r->request.cpu);
+		return;
+	}
 	if (id >= ADV_SANDBOXES_MAX) {
 		refuse(id, ERANGE, "a request for sandbox %u", id);
 		return;

@@ -30,6 +30,7 @@ static int parse_modes(const char *list, struct latency_plan *plan)
 {
 	static const char *const names[] = {"hot", "warm", "cold"};
 	char name[32];
+	bool any = false;
 	while (piece(&list, name, sizeof(name))) {
 		int i = 0;
 		while (i < 3 && strcmp(names[i], name) != 0)
@@ -39,8 +40,9 @@ static int parse_modes(const char *list, struct latency_plan *plan)
 					 "several with commas",
 					 name);
 		plan->modes[i] = true;
+		any = true;
 	}
-	return EXIT_SUCCESS;
+	return any ? EXIT_SUCCESS : cli_error("latency: --mode names no mode: hot, warm or cold");
 }
 
 static int parse_payloads(const char *list, struct latency_plan *plan)

@@ -156,8 +156,11 @@ static void print_baseline(const struct latency_row *row)
 	char base[16], over[16];
 	uint64_t b = adv_histogram_quantile(&row->baseline, 0.5);
 	uint64_t s = adv_histogram_quantile(&row->subject, 0.5);
-	if (row->nr_ratios == 0)
+	/* Over shared memory there is nothing bare that has several calls in flight, nor one that begins a lease. */
+	if (row->nr_ratios == 0) {
+		printf(" %9s %7s %15s %9s", "-", "-", "-", "-");
 		return;
+	}
 	printf(" %9s %6.2fx %6.2fx - %5.2fx %s%8s%s", time_text(b, base),
 	       latency_ratio(row, row->ratios, 0.5), latency_ratio(row, row->ratios, 0.1),
 	       latency_ratio(row, row->ratios, 0.9), s < b ? "-" : " ",

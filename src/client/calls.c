@@ -47,16 +47,6 @@ static uint64_t deadline_after(const struct adv_lease *l, uint64_t timeout_us)
 
 /* ---- over verbs ---- */
 
-bool adv_client_can_carry(struct adv_lease *l)
-{
-#if ADV_HAVE_VERBS
-	return l->verbs == NULL || adv_verbs_room(l);
-#else
-	(void)l;
-	return true;
-#endif
-}
-
 struct adv_client_input adv_client_stage_large(struct adv_lease *l,
 					       const struct adv_client_worker *w, uint32_t slot,
 					       const void *in, uint32_t in_size)
@@ -77,17 +67,6 @@ struct adv_client_input adv_client_stage_large(struct adv_lease *l,
 	return input;
 }
 
-void adv_client_carry(struct adv_lease *l, const struct adv_client_worker *w, uint32_t slot,
-		      const struct adv_client_input *input)
-{
-#if ADV_HAVE_VERBS
-	if (l->verbs != NULL)
-		adv_verbs_post(l, w, slot, input->from, input->lkey, input->size);
-#else
-	(void)l, (void)w, (void)slot, (void)input;
-#endif
-}
-
 void adv_client_carry_cancel(struct adv_lease *l, const struct adv_client_worker *w, uint32_t slot)
 {
 #if ADV_HAVE_VERBS
@@ -95,16 +74,6 @@ void adv_client_carry_cancel(struct adv_lease *l, const struct adv_client_worker
 		adv_verbs_cancel(l, w, slot);
 #else
 	(void)l, (void)w, (void)slot;
-#endif
-}
-
-void adv_client_hand_over(struct adv_lease *l)
-{
-#if ADV_HAVE_VERBS
-	if (l->verbs != NULL && l->verbs->hand_over)
-		(void)adv_verbs_progress(l);
-#else
-	(void)l;
 #endif
 }
 
@@ -409,7 +378,7 @@ uint32_t adv_client_output(struct adv_lease *l, const struct adv_client_worker *
 	uint32_t n = r->length < capacity ? r->length : capacity;
 	if (r->length <= ADV_INLINE_MAX) {
 		if (n > 0)
-			memcpy(out, r->payload, n);
+			adv_copy_small(out, r->payload, n);
 		return n;
 	}
 	if (n > 0) {

@@ -61,6 +61,7 @@ struct adv_address {
 	char host[ADV_HOST_MAX];
 	char port[8];
 	struct sockaddr_storage from; /* this side's address; ss_family 0: the system chooses */
+	struct sockaddr_storage peer; /* the host's address that answered; ss_family 0: none yet */
 	char text[ADV_HOST_MAX + 24]; /* for people */
 	char token[ADV_CLIENT_TOKEN_MAX + 1]; /* for TCP; "": none */
 };
@@ -435,16 +436,11 @@ static inline struct adv_client_input adv_client_stage(struct adv_lease *lease,
 	return adv_client_stage_large(lease, worker, slot, in, in_size);
 }
 
-/*
- * Over verbs a published call is carried to the node, and what comes back may have to be handed over; over shared memory these do
- * nothing. can_carry: is there room in the send queue? lost: what becomes of outstanding calls; ADV_OK: wait for them.
- */
-bool adv_client_can_carry(struct adv_lease *lease);
-void adv_client_carry(struct adv_lease *lease, const struct adv_client_worker *worker,
-		      uint32_t slot, const struct adv_client_input *input);
+/* Over verbs an entry is written again as its call is given up. */
 void adv_client_carry_cancel(struct adv_lease *lease, const struct adv_client_worker *worker,
 			     uint32_t slot);
-void adv_client_hand_over(struct adv_lease *lease);
+
+/* What becomes of outstanding calls; ADV_OK: wait for them. */
 uint32_t adv_client_lost(struct adv_lease *lease);
 
 /* Submits a call of a lost lease on the one in its place. */

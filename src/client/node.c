@@ -79,6 +79,14 @@ void adv_node_put(struct adv_node *node)
 	free(node);
 }
 
+/* A host may have several addresses, and the node listen on one: RDMA goes where the control connection went. */
+static void remember_peer(struct adv_address *a, int fd)
+{
+	socklen_t size = sizeof(a->peer);
+	if (a->kind != ADV_ADDRESS_VERBS || getpeername(fd, (struct sockaddr *)&a->peer, &size) < 0)
+		a->peer.ss_family = AF_UNSPEC;
+}
+
 /* Asks whether a node is there; the connection is kept for the first lease. */
 static enum adv_status greet(struct adv_node *node, const struct adv_client_request *request)
 {
@@ -86,6 +94,8 @@ static enum adv_status greet(struct adv_node *node, const struct adv_client_requ
 	ADV_CLEANUP_FD int fd = -1;
 	uint64_t deadline = adv_client_deadline(ADV_CONNECT_MS);
 	enum adv_status status = adv_client_dial(&node->address, deadline, &fd);
+	if (status == ADV_OK)
+		remember_peer(&node->address, fd);
 	if (status == ADV_OK)
 		status = adv_client_exchange(fd, &node->address, deadline, request, false, &a);
 	/* Whatever keeps it from answering: to this caller there is no node. */

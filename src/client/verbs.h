@@ -150,4 +150,40 @@ struct adv_verbs_lease {
 
 #endif
 
+/* ---- on the path of each call: over shared memory these do nothing ---- */
+
+/* Is there room in the send queue? */
+static inline bool adv_client_can_carry(struct adv_lease *lease)
+{
+#if ADV_HAVE_VERBS
+	return lease->verbs == NULL || adv_verbs_room(lease);
+#else
+	(void)lease;
+	return true;
+#endif
+}
+
+/* A published call goes to the node. */
+static inline void adv_client_carry(struct adv_lease *lease, const struct adv_client_worker *worker,
+				    uint32_t slot, const struct adv_client_input *input)
+{
+#if ADV_HAVE_VERBS
+	if (lease->verbs != NULL)
+		adv_verbs_post(lease, worker, slot, input->from, input->lkey, input->size);
+#else
+	(void)lease, (void)worker, (void)slot, (void)input;
+#endif
+}
+
+/* What has come back may have to be handed over. */
+static inline void adv_client_hand_over(struct adv_lease *lease)
+{
+#if ADV_HAVE_VERBS
+	if (lease->verbs != NULL && lease->verbs->hand_over)
+		(void)adv_verbs_progress(lease);
+#else
+	(void)lease;
+#endif
+}
+
 #endif

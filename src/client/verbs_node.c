@@ -118,6 +118,10 @@ static enum adv_status first_address(const struct adv_address *a, uint64_t deadl
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
 	struct addrinfo *list;
+	if (a->peer.ss_family != AF_UNSPEC) {
+		n->address = a->peer;
+		return resolve(n, deadline_ns, &n->events, &n->anchor);
+	}
 	int rc = getaddrinfo(a->host, a->port, &hints, &list);
 	if (rc != 0)
 		return adv_client_fail(ADV_NO_NODE, "no host %s: %s", a->host, gai_strerror(rc));

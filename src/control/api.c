@@ -74,7 +74,7 @@ static void handle(struct adv_http_request *request)
 		return;
 	}
 	if (strcmp(path, "/v1/status") == 0 || strcmp(path, "/healthz") == 0) {
-		adv_api_wrong_method(request);
+		adv_http_wrong_method(request, "GET");
 		return;
 	}
 	if (!route_parse(path, &route)) {
@@ -104,12 +104,6 @@ void adv_waiting_start(struct adv_waiting *waiting, struct adv_http_request *req
 {
 	waiting->request = request;
 	adv_http_set_user(request, waiting);
-}
-
-void adv_api_wrong_method(struct adv_http_request *request)
-{
-	adv_http_fail_as(request, 405, ADV_INVALID, "this method is not for the path %s",
-			 adv_http_path(request));
 }
 
 struct adv_http_handlers adv_api_handlers(struct adv_control *control)

@@ -458,7 +458,7 @@ static void one(struct adv_http_request *request, struct adv_lease_entry *e)
 			     e->wish.tenant == adv_http_uid(request) ? ADV_CLOSED : ADV_REVOKED);
 		adv_http_respond(request, 200, json_pack("{s:s}", "ended", id));
 	} else {
-		adv_api_wrong_method(request);
+		adv_http_wrong_method(request, "GET, DELETE");
 	}
 }
 
@@ -472,7 +472,7 @@ void adv_api_leases(struct adv_control *c, struct adv_http_request *request,
 		else if (method == ADV_HTTP_POST)
 			post(c, request);
 		else
-			adv_api_wrong_method(request);
+			adv_http_wrong_method(request, "GET, POST");
 		return;
 	}
 	struct adv_lease_entry *e = find(c, request, route->part[1]);
@@ -480,10 +480,13 @@ void adv_api_leases(struct adv_control *c, struct adv_http_request *request,
 		return;
 	if (route->nr_parts == 2)
 		one(request, e);
-	else if (method == ADV_HTTP_POST && strcmp(route->part[2], "attach") == 0)
+	else if (strcmp(route->part[2], "attach") != 0 && strcmp(route->part[2], "renew") != 0)
+		adv_http_fail_as(request, 404, ADV_INVALID, "no such path: %s",
+				 adv_http_path(request));
+	else if (method != ADV_HTTP_POST)
+		adv_http_wrong_method(request, "POST");
+	else if (strcmp(route->part[2], "attach") == 0)
 		attach(request, e);
-	else if (method == ADV_HTTP_POST && strcmp(route->part[2], "renew") == 0)
-		renew(c, request, e);
 	else
-		adv_api_wrong_method(request);
+		renew(c, request, e);
 }

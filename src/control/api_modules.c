@@ -103,11 +103,11 @@ void adv_api_modules(struct adv_control *c, struct adv_http_request *request,
 		if (method == ADV_HTTP_GET)
 			list(c, request);
 		else
-			adv_api_wrong_method(request);
+			adv_http_wrong_method(request, "GET");
 		return;
 	}
 	if (method != ADV_HTTP_GET && method != ADV_HTTP_DELETE) {
-		adv_api_wrong_method(request);
+		adv_http_wrong_method(request, "GET, PUT, DELETE");
 		return;
 	}
 	struct adv_module *module = adv_api_module(c, request, route->part[1]);

@@ -1,7 +1,9 @@
 /* control.c - puts the control thread together, runs it, and ends it. */
 #include "control/control.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,22 @@ static int start_loop(struct adv_control *c, char *reason, size_t size)
 	return rc;
 }
 
+/* All threads there are, and those that they start: pollers are put elsewhere. The warden is told likewise. */
+static void leave_workers_alone(int cpu)
+{
+	struct dirent *entry;
+	cpu_set_t set;
+	DIR *tasks = cpu >= 0 ? opendir("/proc/self/task") : NULL;
+	if (tasks == NULL)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	while ((entry = readdir(tasks)) != NULL)
+		if (entry->d_name[0] != '.')
+			(void)sched_setaffinity(atoi(entry->d_name), sizeof(set), &set);
+	closedir(tasks);
+}
+
 static int start_cores(struct adv_control *c, char *reason, size_t size)
 {
 	const struct adv_cores_options options = {
@@ -63,7 +81,10 @@ static int start_cores(struct adv_control *c, char *reason, size_t size)
 		.poller_cpus = c->options.poller_cpus,
 		.nr_pollers = c->options.verbs != NULL ? c->options.nr_pollers : 0,
 		.oversubscribe = c->options.oversubscribe};
-	return adv_cores_create(&options, &c->cores, reason, size);
+	int rc = adv_cores_create(&options, &c->cores, reason, size);
+	if (rc == 0)
+		leave_workers_alone(adv_cores_housekeeping(c->cores));
+	return rc;
 }
 
 static int start_leases(struct adv_control *c, char *reason, size_t size)
@@ -103,6 +124,7 @@ static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
 	const struct adv_sandboxes_options options = {.loop = c->loop,
 						      .warden = c->options.warden,
 						      .pool = c->options.pool,
+						      .cpu = adv_cores_housekeeping(c->cores),
 						      .warden_gone = warden_gone,
 						      .next_cpu = next_cpu,
 						      .user = c};

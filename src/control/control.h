@@ -206,7 +206,6 @@ struct adv_field {
 /* Reads the fields. False: one is unknown or of the wrong type, and the request is answered. */
 bool adv_api_fields(struct adv_http_request *request, json_t *object,
 		    const struct adv_field *fields, size_t nr_fields);
-void adv_api_wrong_method(struct adv_http_request *request); /* 405 */
 
 void adv_api_modules(struct adv_control *control, struct adv_http_request *request,
 		     const struct adv_route *route);

@@ -90,6 +90,8 @@ void adv_http_fail(struct adv_http_request *request, enum adv_status status, con
 /* The same with a code of its own. */
 void adv_http_fail_as(struct adv_http_request *request, int code, enum adv_status status,
 		      const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* 405. `allow`: the methods that the path has, as the header Allow lists them. */
+void adv_http_wrong_method(struct adv_http_request *request, const char *allow);
 
 /* ---- upgrade ---- */
 

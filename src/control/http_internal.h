@@ -44,6 +44,7 @@ struct adv_http_request {
 	bool begun; /* the handlers know of it */
 	bool answered;
 	bool keep_alive;
+	const char *allow; /* the methods that a 405 names; NULL */
 	bool expects_continue;
 	bool bad_url;
 	char head

@@ -109,9 +109,11 @@ void adv_http_respond_text(struct adv_http_request *r, int code, const char *typ
 		r->keep_alive = false;
 	int n = snprintf(head, sizeof(head),
 			 "HTTP/1.1 %d %s\r\nAdverb-Protocol: %d\r\nContent-Type: %s\r\n"
-			 "Content-Length: %zu\r\n%s%s\r\n",
+			 "Content-Length: %zu\r\n%s%s%s%s%s\r\n",
 			 code, reason_phrase(code), ADV_PROTOCOL_VERSION, type, strlen(text),
 			 code == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
+			 r->allow != NULL ? "Allow: " : "", r->allow != NULL ? r->allow : "",
+			 r->allow != NULL ? "\r\n" : "",
 			 r->keep_alive ? "" : "Connection: close\r\n");
 	size_t body = c->parser.method == HTTP_HEAD ? 0 : strlen(text);
 	size_t size = (size_t)n + body;
@@ -192,6 +194,13 @@ void adv_http_fail_as(struct adv_http_request *r, int code, enum adv_status stat
 	va_start(args, format);
 	fail(r, code, status, format, args);
 	va_end(args);
+}
+
+void adv_http_wrong_method(struct adv_http_request *r, const char *allow)
+{
+	r->allow = allow;
+	adv_http_fail_as(r, 405, ADV_INVALID, "this method is not for the path %s: %s is",
+			 adv_http_path(r), allow);
 }
 
 /* ---- upgrades ---- */

@@ -712,6 +712,13 @@ int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv
 	adv_timer_init(&s->collect, s->loop, collect_fire, s);
 	adv_watch_start(&s->warden_watch, s->loop, s->warden->socket, warden_ready, s);
 	adv_timer_set(&s->refill, adv_clock_monotonic_ns());
+	const struct adv_warden_request stay = {
+		.type = ADV_WARDEN_PIN, .id = ADV_WARDEN_ITSELF, .cpu = options->cpu};
+	rc = options->cpu >= 0 ? ask(s, &stay, NULL, 0) : 0;
+	if (rc < 0) {
+		adv_sandboxes_destroy(s);
+		return rc;
+	}
 	*out = s;
 	return 0;
 }

@@ -32,6 +32,7 @@ struct adv_sandboxes_options {
 	struct adv_loop *loop;
 	struct adv_warden *warden;
 	struct adv_pool_options pool;
+	int cpu; /* where the warden stays, and sandboxes until they serve; -1: anywhere */
 	void (*warden_gone)(
 		void *user); /* the node must end: there is nobody to make or kill sandboxes */
 	int (*next_cpu)(

@@ -64,11 +64,9 @@ static int post_receives(struct adv_link *l, uint32_t nr)
 	return 0;
 }
 
-int adv_link_replenish(struct adv_link *l, bool all)
+int adv_link_post_receives(struct adv_link *l, bool all)
 {
 	int rc = 0;
-	if (adv_link_broken(l))
-		return -EIO;
 	while (rc == 0 && l->nr_missing >= (all ? 1 : ADV_LINK_RECV_POST))
 		rc = post_receives(l, l->nr_missing < ADV_LINK_RECV_POST ? l->nr_missing
 									 : ADV_LINK_RECV_POST);
@@ -82,27 +80,6 @@ int adv_link_fill(struct adv_link *l)
 }
 
 /* ---- posting ---- */
-
-void adv_post_write(struct adv_post *p, const struct adv_link *l, const void *from, uint32_t size,
-		    uint32_t lkey, uint64_t to, uint32_t rkey)
-{
-	struct ibv_send_wr *wr = &p->requests[p->nr];
-	struct ibv_sge *piece = &p->pieces[p->nr];
-	*piece = (struct ibv_sge){.addr = (uintptr_t)from, .length = size, .lkey = lkey};
-	wr->wr_id = 0;
-	wr->next = NULL;
-	wr->sg_list = piece;
-	wr->num_sge = size > 0;
-	wr->opcode = IBV_WR_RDMA_WRITE;
-	wr->send_flags = size <= l->max_inline ? IBV_SEND_INLINE : 0;
-	wr->imm_data = 0;
-	wr->wr.rdma.remote_addr = to;
-	wr->wr.rdma.rkey = rkey;
-	if (p->nr > 0)
-		p->requests[p->nr - 1].next = wr;
-	p->nr++;
-	p->bytes += size;
-}
 
 int adv_link_post(struct adv_link *l, struct adv_post *p, bool mark)
 {

@@ -8,6 +8,7 @@
 #ifndef ADVERB_FABRIC_LINK_H
 #define ADVERB_FABRIC_LINK_H
 
+#include <errno.h>
 #include <infiniband/verbs.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -54,9 +55,6 @@ void adv_link_init(struct adv_link *link, struct ibv_qp *qp, struct ibv_cq *cq, 
 /* Fills the receive queue: before the connection is made. 0 or -errno. */
 int adv_link_fill(struct adv_link *link);
 
-/* Posts again what was consumed: everything when `all`, else only once it is worth a doorbell. 0 or -errno; the link is broken then. */
-int adv_link_replenish(struct adv_link *link, bool all);
-
 static inline bool adv_link_broken(const struct adv_link *link)
 {
 	return link->failure != IBV_WC_SUCCESS || link->error != 0;
@@ -65,6 +63,18 @@ static inline bool adv_link_broken(const struct adv_link *link)
 static inline uint64_t adv_link_counted(const struct adv_link *link, enum adv_link_counter counter)
 {
 	return atomic_load_explicit(&link->counters[counter], memory_order_relaxed);
+}
+
+int adv_link_post_receives(struct adv_link *link, bool all);
+
+/* Posts again what was consumed: everything when `all`, else only once it is worth a doorbell. 0 or -errno; the link is broken then. */
+static inline int adv_link_replenish(struct adv_link *link, bool all)
+{
+	if (adv_link_broken(link))
+		return -EIO;
+	return link->nr_missing < (all ? 1 : ADV_LINK_RECV_POST)
+		       ? 0
+		       : adv_link_post_receives(link, all);
 }
 
 /* The counter's name in JSON. */
@@ -90,8 +100,27 @@ static inline void adv_post_begin(struct adv_post *post)
 }
 
 /* RDMA WRITE of `size` bytes; inline where that fits, else `lkey` must cover them. At most ADV_LINK_POST_MAX for one doorbell. */
-void adv_post_write(struct adv_post *post, const struct adv_link *link, const void *from,
-		    uint32_t size, uint32_t lkey, uint64_t to, uint32_t rkey);
+static inline void adv_post_write(struct adv_post *post, const struct adv_link *link,
+				  const void *from, uint32_t size, uint32_t lkey, uint64_t to,
+				  uint32_t rkey)
+{
+	struct ibv_send_wr *wr = &post->requests[post->nr];
+	struct ibv_sge *piece = &post->pieces[post->nr];
+	*piece = (struct ibv_sge){.addr = (uintptr_t)from, .length = size, .lkey = lkey};
+	wr->wr_id = 0;
+	wr->next = NULL;
+	wr->sg_list = piece;
+	wr->num_sge = size > 0;
+	wr->opcode = IBV_WR_RDMA_WRITE;
+	wr->send_flags = size <= link->max_inline ? IBV_SEND_INLINE : 0;
+	wr->imm_data = 0;
+	wr->wr.rdma.remote_addr = to;
+	wr->wr.rdma.rkey = rkey;
+	if (post->nr > 0)
+		post->requests[post->nr - 1].next = wr;
+	post->nr++;
+	post->bytes += size;
+}
 
 /* Turns the last one into WRITE WITH IMMEDIATE. */
 static inline void adv_post_immediate(struct adv_post *post, uint32_t immediate)

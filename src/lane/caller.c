@@ -76,7 +76,7 @@ static void fill(struct adv_entry *e, uint32_t slot, uint16_t function, const vo
 		 uint32_t length, uint64_t call_id, uint32_t budget_us, uint16_t epoch)
 {
 	if (length > 0 && length <= ADV_INLINE_MAX)
-		memcpy(e->payload, in, length);
+		adv_copy_small(e->payload, in, length);
 	e->call_id = call_id;
 	e->length = length;
 	atomic_store_explicit(&e->time, budget_us, memory_order_relaxed);

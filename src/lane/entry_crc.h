@@ -16,6 +16,7 @@ static inline uint32_t adv_entry_crc(const struct adv_entry *e, uint32_t seq)
 			adv_crc32c_by_table(0, bytes, offsetof(struct adv_entry, crc)), &seq,
 			sizeof(seq));
 	uint64_t crc = UINT32_MAX, word;
+#pragma GCC unroll 7
 	for (size_t i = 0; i < offsetof(struct adv_entry, crc); i += sizeof(word)) {
 		memcpy(&word, bytes + i, sizeof(word));
 		crc = adv_crc32c_step8(crc, word);

@@ -49,32 +49,6 @@ int adv_geometry_init(struct adv_geometry *g, uint32_t nr_lanes, uint32_t nr_slo
 	return 0;
 }
 
-uint64_t adv_geometry_req(const struct adv_geometry *g, uint32_t lane)
-{
-	return ADV_PAGE + g->req_stride * lane;
-}
-
-uint64_t adv_geometry_node_line(const struct adv_geometry *g, uint32_t lane)
-{
-	(void)g;
-	return ADV_PAGE + sizeof(struct adv_node_line) * (uint64_t)lane;
-}
-
-uint64_t adv_geometry_cpl(const struct adv_geometry *g, uint32_t lane)
-{
-	return g->cpl_lanes + g->cpl_stride * lane;
-}
-
-uint64_t adv_geometry_in(const struct adv_geometry *g, uint32_t lane, uint32_t slot)
-{
-	return ADV_PAGE + g->slots_stride * lane + (uint64_t)g->in_capacity * slot;
-}
-
-uint64_t adv_geometry_out(const struct adv_geometry *g, uint32_t lane, uint32_t slot)
-{
-	return adv_geometry_in(g, lane, g->nr_slots) + (uint64_t)g->out_capacity * slot;
-}
-
 void adv_lane_header_write(void *page, const struct adv_geometry *g, enum adv_lane_file file)
 {
 	const struct adv_lane_header header = {

@@ -68,6 +68,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "adverb/status.h"
 #include "util/limits.h"
@@ -215,11 +216,31 @@ int adv_geometry_init(struct adv_geometry *g, uint32_t nr_lanes, uint32_t nr_slo
 		      uint64_t in_capacity, uint64_t out_capacity);
 
 /* Offsets into the memfds; `lane` and `slot` must be within the geometry. */
-uint64_t adv_geometry_req(const struct adv_geometry *g, uint32_t lane);
-uint64_t adv_geometry_node_line(const struct adv_geometry *g, uint32_t lane);
-uint64_t adv_geometry_cpl(const struct adv_geometry *g, uint32_t lane);
-uint64_t adv_geometry_in(const struct adv_geometry *g, uint32_t lane, uint32_t slot);
-uint64_t adv_geometry_out(const struct adv_geometry *g, uint32_t lane, uint32_t slot);
+static inline uint64_t adv_geometry_req(const struct adv_geometry *g, uint32_t lane)
+{
+	return ADV_PAGE + g->req_stride * lane;
+}
+
+static inline uint64_t adv_geometry_node_line(const struct adv_geometry *g, uint32_t lane)
+{
+	(void)g;
+	return ADV_PAGE + sizeof(struct adv_node_line) * (uint64_t)lane;
+}
+
+static inline uint64_t adv_geometry_cpl(const struct adv_geometry *g, uint32_t lane)
+{
+	return g->cpl_lanes + g->cpl_stride * lane;
+}
+
+static inline uint64_t adv_geometry_in(const struct adv_geometry *g, uint32_t lane, uint32_t slot)
+{
+	return ADV_PAGE + g->slots_stride * lane + (uint64_t)g->in_capacity * slot;
+}
+
+static inline uint64_t adv_geometry_out(const struct adv_geometry *g, uint32_t lane, uint32_t slot)
+{
+	return adv_geometry_in(g, lane, g->nr_slots) + (uint64_t)g->out_capacity * slot;
+}
 
 void adv_lane_header_write(void *page, const struct adv_geometry *g, enum adv_lane_file file);
 
@@ -246,6 +267,29 @@ static inline uint16_t adv_generation_epoch(uint64_t generation)
 static inline uint32_t adv_generation_base(uint64_t generation)
 {
 	return (uint32_t)generation;
+}
+
+/* Copies 1 to ADV_INLINE_MAX bytes: pieces that overlap, without a call of memcpy(). */
+static inline void adv_copy_small(void *to, const void *from, uint32_t size)
+{
+	uint8_t *t = to;
+	const uint8_t *f = from;
+	if (size >= 16) {
+		uint8_t first[16], last[16];
+		memcpy(first, f, 16);
+		memcpy(last, f + size - 16, 16);
+		memcpy(t, first, 16);
+		memcpy(t + size - 16, last, 16);
+	} else if (size >= 8) {
+		uint64_t first, last;
+		memcpy(&first, f, 8);
+		memcpy(&last, f + size - 8, 8);
+		memcpy(t, &first, 8);
+		memcpy(t + size - 8, &last, 8);
+	} else {
+		for (uint32_t i = 0; i < size; i++)
+			t[i] = f[i];
+	}
 }
 
 /* Tells the core that it spins. */

@@ -68,7 +68,7 @@ static void publish(struct adv_worker_lane *w, const struct adv_work *work, enum
 {
 	struct adv_entry *e = &w->completions[w->completion_seq & w->mask];
 	if (length > 0 && length <= ADV_INLINE_MAX)
-		memcpy(e->payload, work->out, length);
+		adv_copy_small(e->payload, work->out, length);
 	e->call_id = work->call_id;
 	e->length = length;
 	atomic_store_explicit(&e->time,
@@ -211,8 +211,9 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 	work->deadline_ns = 0;
 	if (work->budget_us != 0) {
 		w->seen_at = seen_since(w, seq, w->accepted_at);
-		if (adv_ticks_ns(&w->ticks, w->accepted_at - w->seen_at) >=
-		    work->budget_us * ADV_US) {
+		if (w->seen_at != w->accepted_at &&
+		    adv_ticks_ns(&w->ticks, w->accepted_at - w->seen_at) >=
+			    work->budget_us * ADV_US) {
 			reject(w, work, ADV_TIMEOUT);
 			return false;
 		}

@@ -8,6 +8,11 @@
 #define ADVERB_LANE_LANE_WORKER_H
 
 #include "lane/lane.h"
+#include "util/clock.h"
+
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
 
 /* How a worker measures time cheaply: the TSC where it is invariant, else clock_gettime(). Filled by adv_ticks_init(). */
 struct adv_ticks {
@@ -17,8 +22,25 @@ struct adv_ticks {
 
 /* Calibrates in at most 2 ms; before the sandbox is needed (the warden does it once). Uses CPUID for invariance. */
 void adv_ticks_init(struct adv_ticks *t);
-uint64_t adv_ticks_now(const struct adv_ticks *t);		       /* ticks */
-uint64_t adv_ticks_ns(const struct adv_ticks *t, uint64_t difference); /* to nanoseconds */
+
+/* In ticks. */
+static inline uint64_t adv_ticks_now(const struct adv_ticks *t)
+{
+#if defined(__x86_64__)
+	if (t->tsc)
+		return __rdtsc();
+#endif
+	(void)t;
+	return adv_clock_monotonic_ns();
+}
+
+/* Ticks to nanoseconds. */
+static inline uint64_t adv_ticks_ns(const struct adv_ticks *t, uint64_t difference)
+{
+	if (!t->tsc)
+		return difference;
+	return (uint64_t)((unsigned __int128)difference * t->mult >> t->shift);
+}
 
 struct adv_worker_lane {
 	const struct adv_entry *requests;

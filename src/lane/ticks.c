@@ -1,50 +1,43 @@
 /* ticks.c - cheap time: the TSC where it is invariant, clock_gettime() where not. Any thread, libc alone. */
-#include <string.h>
-
 #include "lane/lane_worker.h"
-#include "util/clock.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <x86intrin.h>
 
 #define CALIBRATE_NS (2 * ADV_MS)
+#define TRIES	     8
 
 static bool invariant(void)
 {
 	unsigned a, b, c, d;
-	if (__get_cpuid(0x80000007, &a, &b, &c, &d) && (d & 1u << 8))
-		return true;
-	return false;
+	return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & 1u << 8);
 }
 
-static uint64_t counter(void)
+/* Both clocks at one instant: of some tries the one in which least lies between two looks at the counter. No preemption spoils all. */
+static void sample(uint64_t *ns, uint64_t *ticks)
 {
-	return __rdtsc();
+	uint64_t least = UINT64_MAX;
+	for (int i = 0; i < TRIES; i++) {
+		uint64_t before = __rdtsc();
+		uint64_t now = adv_clock_monotonic_ns();
+		uint64_t width = __rdtsc() - before;
+		if (width >= least)
+			continue;
+		least = width;
+		*ns = now;
+		*ticks = before + width / 2;
+	}
 }
-#else
-#define CALIBRATE_NS (2 * ADV_MS)
-
-static bool invariant(void)
-{
-	return false;
-}
-
-static uint64_t counter(void)
-{
-	return 0;
-}
-#endif
 
 void adv_ticks_init(struct adv_ticks *t)
 {
+	uint64_t t0, c0, t1, c1;
 	*t = (struct adv_ticks){.mult = 1, .shift = 0};
 	if (!invariant())
 		return;
-	uint64_t t0 = adv_clock_monotonic_ns(), c0 = counter(), t1, c1;
+	sample(&t0, &c0);
 	do {
-		t1 = adv_clock_monotonic_ns();
-		c1 = counter();
+		sample(&t1, &c1);
 	} while (t1 - t0 < CALIBRATE_NS);
 	if (c1 <= c0)
 		return;
@@ -53,15 +46,9 @@ void adv_ticks_init(struct adv_ticks *t)
 	t->mult = (uint32_t)(((t1 - t0) << t->shift) / (c1 - c0));
 	t->tsc = t->mult > 0;
 }
-
-uint64_t adv_ticks_now(const struct adv_ticks *t)
+#else
+void adv_ticks_init(struct adv_ticks *t)
 {
-	return t->tsc ? counter() : adv_clock_monotonic_ns();
+	*t = (struct adv_ticks){.mult = 1, .shift = 0};
 }
-
-uint64_t adv_ticks_ns(const struct adv_ticks *t, uint64_t difference)
-{
-	if (!t->tsc)
-		return difference;
-	return (uint64_t)((unsigned __int128)difference * t->mult >> t->shift);
-}
+#endif

@@ -368,7 +368,8 @@ static void *run(void *arg)
 	struct adv_poller *p = arg;
 	while (!p->stop) {
 		unsigned n = serve_all(p);
-		n += obey_all(p);
+		if (adv_mailbox_any(&p->in))
+			n += obey_all(p);
 		if (n > 0)
 			p->worked = true;
 		else if (is_idle(p))

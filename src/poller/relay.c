@@ -199,7 +199,7 @@ static const void *outgoing(const struct adv_relay *r, const struct adv_relay_la
 	return line;
 }
 
-static bool arrived(const struct adv_relay *r, const struct adv_relay_lane *l)
+static inline bool arrived(const struct adv_relay *r, const struct adv_relay_lane *l)
 {
 	const struct adv_entry *e = &l->completions[l->completion_seq & mask_of(r)];
 	/* Pairs with the worker's release store of seq. */

@@ -28,7 +28,8 @@ PORT = 7340
 HOST = f"verbs://{NODE}"
 PEER_TIMEOUT_S = 3
 LIMIT_S = 840  # of a guest, on a machine that has much else to do
-ENDS = ("ok", "link_lost", "node_gone", "closed")  # how a call may end when its way is cut for a while
+# How a call may end when its way is cut for a while. At its deadline: soft-RoCE may lose a queue pair's retransmission with the interface.
+ENDS = ("ok", "link_lost", "node_gone", "closed", "timeout")
 
 
 def sh(command):

@@ -240,6 +240,10 @@ static void test_bad_requests(struct adv_warden *warden, struct box *b)
 	expect_refused(warden, "killing what never was", &r, sizeof(r), NULL, 0);
 	r.type = ADV_WARDEN_PIN;
 	expect_refused(warden, "pinning what never was", &r, sizeof(r), NULL, 0);
+	r.id = ADV_WARDEN_ITSELF;
+	r.cpu = 1000;
+	expect_refused(warden, "pinning the warden to a CPU that is not there", &r, sizeof(r), NULL,
+		       0);
 	r.id = b->id;
 	r.cpu = 100000;
 	expect_refused(warden, "pinning to a CPU out of range", &r, sizeof(r), NULL, 0);
@@ -284,6 +288,25 @@ static void test_late_requests(struct adv_warden *warden, struct box *b)
 	      "requests for one that has died are dropped: %s", event.text);
 }
 
+/* Last: it stays there. What it builds from then on is where it is, away from workers' cores. */
+static void test_the_warden_stays(struct adv_warden *warden)
+{
+	struct box b;
+	char status[8192];
+	const struct adv_warden_request stay = {
+		.type = ADV_WARDEN_PIN, .id = ADV_WARDEN_ITSELF, .cpu = 0};
+	warden_send(warden, &stay, sizeof(stay), NULL, 0);
+	if (!check(box_build(warden, 10, ADV_LIBRARIES_DEFAULT, &b), "one more sandbox"))
+		return;
+	check(proc_read(warden->pid, "status", status, sizeof(status)) &&
+		      strcmp(proc_field(status, "Cpus_allowed_list"), "0") == 0,
+	      "the warden is pinned to CPU 0");
+	check(proc_read(b.pid, "status", status, sizeof(status)) &&
+		      strcmp(proc_field(status, "Cpus_allowed_list"), "0") == 0,
+	      "and so is what it builds");
+	box_release(&b);
+}
+
 void test_requests(struct adv_warden *warden)
 {
 	struct box b;
@@ -303,4 +326,5 @@ void test_requests(struct adv_warden *warden)
 	check(warden_event(warden, &event, NULL) && event.type == ADV_EVENT_FAILED &&
 		      strstr(event.text, "libraries=") != NULL,
 	      "no extended set without configuration: %s", event.text);
+	test_the_warden_stays(warden);
 }

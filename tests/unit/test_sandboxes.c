@@ -72,6 +72,7 @@ static void start(uint32_t cold)
 			 .max_sandboxes = 8,
 			 .max_parallel = 2,
 			 .retry_ns = ADV_MS},
+		.cpu = -1,
 		.warden_gone = gone,
 		.next_cpu = next_cpu,
 	};
