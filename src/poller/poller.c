@@ -19,6 +19,14 @@
 #define EVENTS_AT_ONCE	16
 #define ACKNOWLEDGE_AT	64 /* a channel's events: acknowledging takes a lock */
 
+/*
+ * On a core that is shared a poller does not spin, but after some work it gives way for a while before it blocks: the worker runs, publishes
+ * and gives way in turn, which is two switches; to block and be woken takes an event, its system calls and those of arming. Not beside
+ * a worker whose calls take long: whoever gave way to it may wait for the end of its time slice.
+ */
+#define YIELD_NS (200 * ADV_US)
+#define BRIEF_NS (20 * ADV_US)
+
 struct adv_poller {
 	/* the thread's own */
 	struct adv_poller_link *first;
@@ -73,10 +81,11 @@ static void send_back(struct adv_poller *p, struct adv_poller_message *m)
 static void plan_window(struct adv_poller *p)
 {
 	p->window_ns = 0;
-	for (const struct adv_poller_link *l = p->first; l != NULL && !p->options.shared;
-	     l = l->next)
+	for (const struct adv_poller_link *l = p->first; l != NULL; l = l->next)
 		if (l->relay != NULL && l->relay->options.hot_ns > p->window_ns)
 			p->window_ns = l->relay->options.hot_ns;
+	if (p->options.shared && p->window_ns > YIELD_NS)
+		p->window_ns = YIELD_NS;
 	p->worked = true;
 }
 
@@ -342,6 +351,15 @@ static void sleep_once(struct adv_poller *p)
 	p->pinged = false;
 }
 
+/* A worker is at work that may share this core, and was not brief the last time. */
+static bool beside_long_calls(const struct adv_poller *p)
+{
+	for (const struct adv_poller_link *l = p->first; l != NULL; l = l->next)
+		if (l->relay != NULL && l->relay->nr_active > 0 && l->relay->last_ns > BRIEF_NS)
+			return true;
+	return false;
+}
+
 /* True: the hot window is over. The clock is read once in a while. */
 static bool is_idle(struct adv_poller *p)
 {
@@ -350,9 +368,15 @@ static bool is_idle(struct adv_poller *p)
 		window_ns = ADV_PINGPONG_SPIN_MS * ADV_MS;
 	if (window_ns == 0)
 		return true;
-	adv_pause();
-	if (++p->nr_idle % PASSES_PER_LOOK != 0)
-		return false;
+	if (p->options.shared && !p->pinged) {
+		if (beside_long_calls(p))
+			return true;
+		sched_yield();
+	} else {
+		adv_pause();
+		if (++p->nr_idle % PASSES_PER_LOOK != 0)
+			return false;
+	}
 	uint64_t now = adv_clock_monotonic_ns();
 	if (p->worked) {
 		p->worked = false;

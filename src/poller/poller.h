@@ -2,7 +2,7 @@
  * poller.h - a pinned thread that moves verbs traffic in and out of lanes: it polls its links' completion queues, and the lanes in flight.
  *
  * A poller with nothing hot arms its queues and blocks: it costs nothing then, and is back without losing an event. One that shares its
- * core with workers never spins.
+ * core with workers does not spin: it gives way to them for a short while, then it blocks.
  *
  * The control thread gives it links and leases by messages. Each message comes back when it is carried out; until then it, and what it
  * points at, is the poller's. All functions here are the control thread's.
@@ -62,8 +62,8 @@ struct adv_poller_message {
 };
 
 struct adv_poller_options {
-	int cpu;     /* pinned to; -1: not */
-	bool shared; /* the core is shared with workers: block instead of spinning */
+	int cpu; /* pinned to; -1: not */
+	bool shared; /* the core is shared with workers: give way to them, and block, instead of spinning */
 };
 
 /* Starts the thread. 0 or -errno. */

@@ -238,6 +238,7 @@ static bool carry_one(struct adv_relay *r, struct adv_relay_lane *l)
 		return false;
 	l->armed = false;
 	l->completion_seq++;
+	r->last_ns = atomic_load_explicit(&copy.time, memory_order_relaxed);
 	return true;
 }
 

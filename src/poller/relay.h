@@ -62,6 +62,7 @@ struct adv_relay {
 	uint64_t mirror_slots; /* where slots begin in the mirror */
 	uint64_t calls;	       /* announced */
 	uint64_t carried;      /* completions */
+	uint32_t last_ns;      /* that the last of them had run, by its worker's word */
 	uint64_t wakes, stray; /* workers woken; immediates that made no sense */
 	bool quiet;	       /* the client has said that it writes no more */
 	bool ending;	       /* nothing more is carried but node lines */

@@ -720,9 +720,38 @@ Test(poller, spins_for_ever_where_a_lease_is_always_hot)
 	cr_assert(idle_within(1), "no lease, no window");
 }
 
-Test(poller_shared, never_spins_on_a_shared_core)
+/* It gives way, and not for long: then it blocks. */
+Test(poller_shared, does_not_spin_on_a_shared_core)
 {
+	cr_assert_eq(poller->window_ns, YIELD_NS, "though the lease is always hot");
+	call(1);
+	poller->worked = true;
+	cr_assert_not(idle_within(2));
+	fake_clock_add(YIELD_NS - 1);
+	cr_assert_not(idle_within(2));
+	fake_clock_add(1);
+	cr_assert(idle_within(1), "it looks at the clock each time");
+}
+
+/* A worker that computes has the core until its slice is over: whoever gave way would wait for that. */
+Test(poller_shared, does_not_give_way_to_long_calls)
+{
+	call(1);
+	rig.relay.last_ns = BRIEF_NS + 1;
+	poller->worked = true;
+	cr_assert_not(idle_within(2), "nothing is under way");
+	submit(2);
+	passes();
 	cr_assert(idle_within(1));
+	rig.relay.last_ns = BRIEF_NS;
+	cr_assert_not(idle_within(2));
+}
+
+Test(poller_made, a_shared_core_and_a_lease_that_is_never_hot)
+{
+	struct rig_options o = RIG_DEFAULTS;
+	o.hot_ns = 0;
+	make_with(&o, true);
 	call(1);
 	cr_assert(idle_within(1));
 }
