@@ -104,6 +104,11 @@ def pss_bytes(pid):
         return next(int(line.split()[1]) * 1024 for line in f if line.startswith("Pss:"))
 
 
+def machine(build):
+    """What absolute times are made of, in ns: see machine.c."""
+    return json.loads(subprocess.run([os.path.join(build, "bench", "bench_machine")], capture_output=True, text=True, check=True).stdout)
+
+
 # ---- one figure each; each returns a number ----
 
 def ratio(mode, payload):
@@ -172,6 +177,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     results = []
+    costs = machine(options.build)
     with Node(options.build) as full, Node(options.build, "--pool-cold", "0", "--pool-hot", "0") as empty:
         nodes = {"full": full, "empty": empty}
         figures = {row[0]: [] for row in ROWS}
@@ -187,8 +193,10 @@ def main():
         results.append({"name": name, "unit": unit, "bar": bar, "at_least": at_least, "value": value, "low": min(values),
                         "high": max(values), "met": value >= bar if at_least else value <= bar})
     if options.json:
-        print(json.dumps({"rows": results, "rounds": options.rounds}, indent=2))
+        print(json.dumps({"rows": results, "rounds": options.rounds, "machine": costs}, indent=2))
         return
+    print(f"this machine: a system call {costs['system_call_ns'] / 1e3:.2f} us, a page touched first {costs['page_fault_ns'] / 1e3:.2f} us,"
+          f" a process forked and reaped {costs['fork_ns'] / 1e3:.0f} us")
     print(f"{'':54}{'bar':>12}{'measured':>12}   {'rounds':<20}")
     for r in results:
         bound = f"{'>=' if r['at_least'] else '<='} {r['bar']:g} {r['unit']}"

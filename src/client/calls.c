@@ -498,8 +498,11 @@ unsigned adv_client_poll_overdue(struct adv_lease *l, struct adv_completion *com
 {
 	unsigned n = 0;
 	uint32_t lost = adv_client_lost(l);
-	if (lost != ADV_OK)
-		n = fail_all(l, completions, max, (enum adv_status)lost);
+	if (lost != ADV_OK) {
+		/* What the node had said before it went counts: it is there now, if it is. */
+		n = adv_client_poll_lanes(l, completions, max);
+		n += fail_all(l, completions + n, max - n, (enum adv_status)lost);
+	}
 	if (n < max && now_ns >= l->earliest_ns)
 		n += expire(l, completions + n, max - n, now_ns);
 	if (n < max && adv_resume_pending(l))
