@@ -460,7 +460,7 @@ def interface_down(side, seconds, calling):
             said_so(client)
         print(f"# {goes_on(node, client, before)}")
     test.__name__ = f"{side}_interface_down_for_{seconds}_s{'_while_calling' if calling else ''}"
-    return across()(test)
+    return harness.twice(across()(test))
 
 
 def said_so(client):
@@ -483,7 +483,7 @@ def bad_cable(what):
             Hosts.node.netem("")
         print(f"# 120 calls in {time.monotonic() - begun:.1f} s")
     test.__name__ = "cable_with_" + "_".join(what.replace("%", "").split())
-    return across()(test)
+    return harness.twice(across()(test))
 
 
 # ---- hosts that fail ----
