@@ -108,7 +108,8 @@ struct adv_lease_options {
 	uint64_t memory_bytes; /* for each worker; default 256 MiB */
 	uint64_t ttl_ms;       /* lease time; renewed at half of it; default 10 s */
 	uint64_t hot_us;       /* a worker spins so long after a call, then sleeps; default 1 ms */
-	uint32_t slots;	       /* calls in flight for each worker, 1 .. 1024; default 4 */
+	uint32_t
+		slots; /* calls in flight for each worker, 1 .. 1024; default 4. Some times more than are used: faster */
 	uint32_t in_capacity;  /* bytes of a slot's input; default 64 KiB, at most 64 MiB */
 	uint32_t out_capacity; /* bytes of a slot's output; the same */
 	uint32_t timeout_ms;   /* of opening the lease; default 5 s */

@@ -26,7 +26,7 @@
 #define WARM_GAP_NS  (60 * ADV_US) /* so that the peer sleeps before each call */
 #define WARM_UP	     64		   /* calls before those that count, */
 #define WARM_UP_NS   (2 * ADV_MS)  /* or as many as fit in this */
-#define RING_LINES   16
+#define RING_LINES   64
 #define COLD_REST_NS (15 * ADV_MS) /* for the pool to refill */
 #define TIMEOUT_US   (5 * 1000 * 1000)
 

@@ -199,7 +199,7 @@ void adv_http_fail_as(struct adv_http_request *r, int code, enum adv_status stat
 void adv_http_wrong_method(struct adv_http_request *r, const char *allow)
 {
 	r->allow = allow;
-	adv_http_fail_as(r, 405, ADV_INVALID, "this method is not for the path %s: %s is",
+	adv_http_fail_as(r, 405, ADV_INVALID, "this method is not for the path %s, which has %s",
 			 adv_http_path(r), allow);
 }
 

@@ -178,6 +178,9 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 	bool whole = !w->checked || copy_whole(w, &copy);
 	const struct adv_entry *e = w->checked ? &copy : next_request(w);
 	uint32_t seq = w->request_seq++;
+	/* It was there right behind the last one: so the next may be. */
+	if (w->unfenced)
+		__builtin_prefetch(next_request(w));
 	uint16_t flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
 	memcpy(work->small, e->payload, ADV_INLINE_MAX);
 	work->call_id = e->call_id;
