@@ -26,7 +26,6 @@
 #define WARM_GAP_NS  (60 * ADV_US) /* so that the peer sleeps before each call */
 #define WARM_UP	     64		   /* calls before those that count, */
 #define WARM_UP_NS   (2 * ADV_MS)  /* or as many as fit in this */
-#define RING_LINES   64
 #define COLD_REST_NS (15 * ADV_MS) /* for the pool to refill */
 #define TIMEOUT_US   (5 * 1000 * 1000)
 
@@ -308,9 +307,6 @@ static enum adv_status open_lease(struct bench *b, struct adv_node *node,
 	adv_lease_options_init(&o);
 	o.workers = row->workers;
 	o.slots = (row->inflight + row->workers - 1) / row->workers;
-	/* A ring of several lines, as the ping-pong has: what one line costs depends on where in the mesh it lives. */
-	if (o.slots < RING_LINES && row->payload <= ADV_CAPACITY_DEFAULT)
-		o.slots = RING_LINES;
 	if (row->payload > o.in_capacity)
 		o.in_capacity = o.out_capacity = row->payload;
 	o.hot_us = row->mode == LATENCY_WARM ? ADV_HOT_NEVER

@@ -17,6 +17,21 @@ static uint32_t power_of_two(uint32_t n)
 	return p;
 }
 
+/*
+ * Longer than the slots: on a ring that is as long as what is in flight, each side asks for lines that the other has not read yet,
+ * and a lone call depends on where in the mesh its one line lives. docs/design.md has the figures.
+ */
+static uint32_t entries(uint32_t nr_slots)
+{
+	uint32_t roomy = power_of_two(4 * nr_slots);
+	uint32_t least = power_of_two(nr_slots);
+	if (roomy < ADV_RING_LEAST)
+		return ADV_RING_LEAST;
+	if (roomy <= ADV_RING_ROOMY)
+		return roomy;
+	return least > ADV_RING_ROOMY ? least : ADV_RING_ROOMY;
+}
+
 static bool within(uint64_t value, uint64_t max)
 {
 	return value >= 1 && value <= max;
@@ -31,7 +46,7 @@ int adv_geometry_init(struct adv_geometry *g, uint32_t nr_lanes, uint32_t nr_slo
 	struct adv_geometry n = {
 		.nr_lanes = nr_lanes,
 		.nr_slots = nr_slots,
-		.nr_entries = power_of_two(nr_slots),
+		.nr_entries = entries(nr_slots),
 		.in_capacity = (uint32_t)pages(in_capacity),
 		.out_capacity = (uint32_t)pages(out_capacity),
 	};

@@ -4,7 +4,7 @@
  * This header is the specification. caller.h and lane_worker.h are the two sides, supervisor.h is the node's.
  *
  * Three memfds hold all W lanes of a lease. All numbers are little-endian. P is the page size (4096), N the ring's
- * entries (the power of two not below the slots).
+ * entries: the power of two not below four times the slots, at least 32; beyond 256 the one not below the slots.
  *
  *	req    page 0: header. Then for lane i, at P + i * req_stride:
  *	         +0    caller line    +64 arm line       +256  N request entries
@@ -174,6 +174,10 @@ static_assert(sizeof(struct adv_node_line) == ADV_CACHE_LINE, "one writer per ca
 #define ADV_LANE_PROGRESS_OFFSET 128 /* in a lane's part of cpl */
 #define ADV_LANE_ARM_OFFSET	 64  /* in a lane's part of req */
 #define ADV_LANE_RING_OFFSET	 256 /* of the entries in a lane's part of req and of cpl */
+
+/* The entries of a ring: at least so many, and no more than so many where the slots are fewer. */
+#define ADV_RING_LEAST UINT32_C(32)
+#define ADV_RING_ROOMY UINT32_C(256)
 
 /* A torn entry is read again for so long: on verbs lanes the checksum tells. */
 #define ADV_LANE_TORN_NS UINT64_C(1000000)

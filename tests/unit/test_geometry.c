@@ -51,14 +51,18 @@ Test(geometry, rounded_up)
 	struct adv_geometry g;
 	make(&g, 1, 5, 1, ADV_PAGE + 1);
 	cr_assert_eq(g.nr_slots, 5);
-	cr_assert_eq(g.nr_entries, 8);
+	cr_assert_eq(g.nr_entries, 32, "four times the slots");
 	cr_assert_eq(g.in_capacity, ADV_PAGE);
 	cr_assert_eq(g.out_capacity, 2 * ADV_PAGE);
 	make(&g, 1, 8, ADV_PAGE, ADV_PAGE);
-	cr_assert_eq(g.nr_entries, 8);
+	cr_assert_eq(g.nr_entries, 32);
 	cr_assert_eq(g.in_capacity, ADV_PAGE);
 	make(&g, 1, 1, 1, 1);
-	cr_assert_eq(g.nr_entries, 1);
+	cr_assert_eq(g.nr_entries, 32, "the least");
+	make(&g, 1, 100, 1, 1);
+	cr_assert_eq(g.nr_entries, 256, "four times would be too much");
+	make(&g, 1, 300, 1, 1);
+	cr_assert_eq(g.nr_entries, 512, "not below the slots");
 }
 
 /* From `at`, `size` bytes: behind all before it, within the file. */
