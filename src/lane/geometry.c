@@ -72,6 +72,7 @@ void adv_lane_header_write(void *page, const struct adv_geometry *g, enum adv_la
 		.file = file,
 		.nr_lanes = g->nr_lanes,
 		.nr_slots = g->nr_slots,
+		.nr_entries = g->nr_entries,
 		.in_capacity = g->in_capacity,
 		.out_capacity = g->out_capacity,
 	};
@@ -87,7 +88,8 @@ int adv_lane_header_check(const void *page, const struct adv_geometry *g, enum a
 	if (h.version != ADV_PROTOCOL_VERSION)
 		return -EPROTONOSUPPORT;
 	if (h.file != (uint32_t)file || h.nr_lanes != g->nr_lanes || h.nr_slots != g->nr_slots ||
-	    h.in_capacity != g->in_capacity || h.out_capacity != g->out_capacity)
+	    h.nr_entries != g->nr_entries || h.in_capacity != g->in_capacity ||
+	    h.out_capacity != g->out_capacity || h.unused != 0)
 		return -EPROTO;
 	return 0;
 }

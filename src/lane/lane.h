@@ -196,9 +196,11 @@ struct adv_lane_header {
 	uint32_t version;
 	uint32_t file; /* enum adv_lane_file */
 	uint32_t nr_lanes;
-	uint32_t nr_slots; /* of each lane */
+	uint32_t nr_slots;   /* of each lane */
+	uint32_t nr_entries; /* of each ring */
 	uint32_t in_capacity;
 	uint32_t out_capacity;
+	uint32_t unused; /* 0 */
 };
 
 /* Shape of all lanes of one lease. Derived once, by adv_geometry_init(), from four numbers; then read-only. */

@@ -177,8 +177,8 @@ Test(header, not_a_lane)
 
 Test(header, another_geometry)
 {
-	uint32_t *const fields[] = {&header.file, &header.nr_lanes, &header.nr_slots,
-				    &header.in_capacity, &header.out_capacity};
+	uint32_t *const fields[] = {&header.file,	&header.nr_lanes,    &header.nr_slots,
+				    &header.nr_entries, &header.in_capacity, &header.out_capacity};
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		uint32_t saved = *fields[i];
 		*fields[i] ^= 1u << (7 * i % 32);
