@@ -86,7 +86,7 @@ static int start(const struct adv_plan *plan, int cgroup, uint32_t id, struct ad
 }
 
 int adv_build(const struct adv_plan *plan, const struct adv_cgroups *cgroups, uint32_t id,
-	      uint32_t libraries, struct adv_built *built, struct adv_failure *failure)
+	      uint32_t profile, struct adv_built *built, struct adv_failure *failure)
 {
 	int pair[2], log[2];
 	ADV_CLEANUP_FD int cgroup = -1;
@@ -107,7 +107,7 @@ int adv_build(const struct adv_plan *plan, const struct adv_cgroups *cgroups, ui
 	ADV_CLEANUP_FD int log_write = log[1];
 	fcntl(log_write, F_SETPIPE_SZ, LOG_PIPE_BYTES);
 	struct adv_cell cell = {
-		.plan = plan, .libraries = libraries, .socket = theirs, .log = log_write};
+		.plan = plan, .profile = profile, .socket = theirs, .log = log_write};
 	pid_t pid;
 	int rc = start(plan, cgroup, id, &cell, ours, &pid, failure);
 	if (rc < 0) {

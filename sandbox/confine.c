@@ -141,13 +141,18 @@ static int mount_proc(const struct adv_cell *cell, struct adv_failure *failure)
 	return 0;
 }
 
+/* Does its profile show it what the operator lists, and is there anything? */
+static bool sees_files(const struct adv_cell *cell)
+{
+	return cell->plan->extended && cell->profile != ADV_PROFILE_STRICT;
+}
+
 /* A copy of the prepared root becomes /, and all else is let go of. */
 static int enter_root(const struct adv_cell *cell, struct adv_failure *failure)
 {
-	const char *root =
-		cell->libraries == ADV_LIBRARIES_EXTENDED ? ADV_ROOT_EXTENDED : ADV_ROOT_DEFAULT;
-	ADV_CLEANUP_FD int tree =
-		(int)syscall(SYS_open_tree, AT_FDCWD, root, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	const char *root = sees_files(cell) ? ADV_ROOT_EXTENDED : ADV_ROOT_DEFAULT;
+	ADV_CLEANUP_FD int tree = (int)syscall(SYS_open_tree, AT_FDCWD, root,
+					       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (tree < 0)
 		return adv_failure_set(failure, errno, HINT_MOUNT, "could not copy its root %s",
 				       root);
@@ -165,6 +170,7 @@ static int enter_root(const struct adv_cell *cell, struct adv_failure *failure)
 /* DATA is the memory limit where no cgroup is, until an order brings another: constructors run before that. */
 static int set_limits(const struct adv_cell *cell, struct adv_failure *failure)
 {
+	const rlim_t nr_threads = cell->profile == ADV_PROFILE_THREADS ? ADV_SANDBOX_THREADS : 1;
 	const struct {
 		int resource;
 		rlim_t soft, hard;
@@ -174,7 +180,7 @@ static int set_limits(const struct adv_cell *cell, struct adv_failure *failure)
 		 RLIM_INFINITY},
 		{RLIMIT_STACK, ADV_SANDBOX_STACK_BYTES, ADV_SANDBOX_STACK_BYTES},
 		{RLIMIT_NOFILE, ADV_SANDBOX_NOFILE, ADV_SANDBOX_NOFILE},
-		{RLIMIT_NPROC, 1, 1},
+		{RLIMIT_NPROC, nr_threads, nr_threads},
 		{RLIMIT_FSIZE, 0, 0},
 		{RLIMIT_CORE, 0, 0},
 		{RLIMIT_MEMLOCK, 0, 0},
@@ -235,13 +241,12 @@ static int set_flags(const struct adv_cell *cell, struct adv_failure *failure)
 	return 0;
 }
 
-/* A second wall behind the empty root, where the kernel has it: only libraries of an extended root may be read. */
+/* A second wall behind the empty root, where the kernel has it: only what an extended root shows may be read. */
 static int restrict_files(const struct adv_cell *cell, struct adv_failure *failure)
 {
 	if (cell->plan->landlock_abi == 0)
 		return 0;
-	const char *readable = cell->libraries == ADV_LIBRARIES_EXTENDED ? "/lib" : NULL;
-	int rc = adv_landlock_restrict(cell->plan->landlock_abi, readable);
+	int rc = adv_landlock_restrict(cell->plan->landlock_abi, sees_files(cell) ? "/" : NULL);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not apply Landlock");
 	return 0;
@@ -260,12 +265,16 @@ static int close_rest(const struct adv_cell *cell, struct adv_failure *failure)
 /* The last step: what is not in the filter's list kills from here on. */
 static int install_filter(const struct adv_cell *cell, struct adv_failure *failure)
 {
-	(void)cell;
-	const struct sock_fprog program = {
-		.len = sizeof(adv_filter_program) / sizeof(adv_filter_program[0]),
-		.filter = (struct sock_filter *)adv_filter_program,
+	const struct sock_fprog one = {
+		.len = sizeof(adv_filter_one_thread) / sizeof(adv_filter_one_thread[0]),
+		.filter = (struct sock_filter *)adv_filter_one_thread,
 	};
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+	const struct sock_fprog many = {
+		.len = sizeof(adv_filter_threads) / sizeof(adv_filter_threads[0]),
+		.filter = (struct sock_filter *)adv_filter_threads,
+	};
+	const struct sock_fprog *program = cell->profile == ADV_PROFILE_THREADS ? &many : &one;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program) < 0)
 		return adv_failure_set(failure, errno, "the kernel must have CONFIG_SECCOMP_FILTER",
 				       "could not install its seccomp filter");
 	return 0;

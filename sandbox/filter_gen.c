@@ -2,11 +2,11 @@
  * filter_gen.c - compiles the sandbox's seccomp filter with libseccomp when Adverb is built; runs on the build machine.
  * It prints the finished BPF program as a C array. So neither the warden nor a sandbox links or needs libseccomp.
  *
- * Three classes: allowed; probes that libraries make and live without, answered with an errno; all else kills, which a
+ * One filter for the profiles strict and libc, one for threads. Three classes: allowed; probes that libraries make and live without, answered with an errno; all else kills, which a
  * caller sees as ADV_DENIED. Left out on purpose, so that they kill:
  *	socket and all of its family	no network, not even a Unix socket: descriptors come from the warden alone
  *	io_uring_*, aio_*		would make system calls behind the filter's back
- *	fork, vfork, clone (process)	one process a sandbox: nothing outlives a call or escapes the accounting
+ *	fork, vfork, clone (process)	one process a sandbox: nothing outlives a call or escapes the accounting; threads by profile alone
  *	execve, execveat		no other program, so no other filter and no set-uid question
  *	ptrace, process_vm_*, kcmp, pidfd_*	other processes' memory and descriptors
  *	bpf, userfaultfd, perf_event_open, keyctl, add_key, request_key	large kernel interfaces, a history of holes
@@ -108,12 +108,17 @@ static const struct {
 	const char *name;
 	int error;
 } probes[] = {
-	{"clone3", ENOSYS},			   /* glibc then tries clone */
-	{"sysinfo", EPERM},			   /* qsort, sysconf */
-	{"uname", EPERM},	{"ioctl", ENOTTY}, /* isatty */
-	{"membarrier", ENOSYS}, {"rseq", ENOSYS},	   {"set_robust_list", ENOSYS},
-	{"fadvise64", ENOSYS},	{"getpriority", EPERM},	   {"statfs", EACCES},
-	{"fstatfs", EACCES},	{"sched_getparam", EPERM}, {"sched_getscheduler", EPERM},
+	{"clone3", ENOSYS}, /* glibc then tries clone */
+	{"sysinfo", EPERM}, /* qsort, sysconf */
+	{"uname", EPERM},
+	{"ioctl", ENOTTY}, /* isatty */
+	{"membarrier", ENOSYS},
+	{"fadvise64", ENOSYS},
+	{"getpriority", EPERM},
+	{"statfs", EACCES},
+	{"fstatfs", EACCES},
+	{"sched_getparam", EPERM},
+	{"sched_getscheduler", EPERM},
 };
 
 /* Rules that look at arguments. Several rules for one call: any of them is enough. */
@@ -200,13 +205,9 @@ static const struct narrow narrows[] = {
 	COMMAND(F_DUPFD),
 	COMMAND(F_DUPFD_CLOEXEC),
 
-	/* A thread: refused as if there were too many. A process: kills. */
-	{"clone", SCMP_ACT_ERRNO(EAGAIN), 1, {MASKED(0, CLONE_THREAD, CLONE_THREAD)}},
-
 	/* Signals to itself, which is pid 1 of its namespace: raise(), abort(). */
 	{"kill", ALLOW, 1, {EQUAL(0, 1)}},
 	{"tkill", ALLOW, 1, {EQUAL(0, 1)}},
-	{"tgkill", ALLOW, 2, {EQUAL(0, 1), EQUAL(1, 1)}},
 
 	{"prctl", ALLOW, 1, {EQUAL(0, PR_SET_NAME)}},
 	{"prctl", ALLOW, 1, {EQUAL(0, PR_GET_NAME)}},
@@ -215,6 +216,29 @@ static const struct narrow narrows[] = {
 	 1,
 	 {EQUAL(0, 0x53564d41)}}, /* PR_SET_VMA: malloc names its maps */
 	{"prlimit64", ALLOW, 2, {EQUAL(0, 0), EQUAL(2, 0)}},
+};
+
+/* Profiles strict and libc. A thread: refused as if there were too many. A process: kills. */
+static const struct narrow one_thread[] = {
+	{"clone", SCMP_ACT_ERRNO(EAGAIN), 1, {MASKED(0, CLONE_THREAD, CLONE_THREAD)}},
+	{"tgkill", ALLOW, 2, {EQUAL(0, 1), EQUAL(1, 1)}},
+	{"rseq", SCMP_ACT_ERRNO(ENOSYS), 0, {{0}}},
+	{"set_robust_list", SCMP_ACT_ERRNO(ENOSYS), 0, {{0}}},
+	{0},
+};
+
+/* Profile threads: just what pthread_create() asks for, so that no namespace, no process and no odd sharing comes with it. */
+#define PTHREAD                                                                             \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | \
+	 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+
+static const struct narrow threads[] = {
+	{"clone", ALLOW, 1, {EQUAL(0, PTHREAD)}},
+	{"tgkill", ALLOW, 1, {EQUAL(0, 1)}}, /* to each of its own */
+	/* What a new thread tells of itself. glibc ends the process when the first of them succeeded for its main thread, and now fails. */
+	{"rseq", ALLOW, 0, {{0}}},
+	{"set_robust_list", ALLOW, 0, {{0}}},
+	{0},
 };
 
 static void fail(const char *what, const char *name, int rc)
@@ -237,43 +261,55 @@ static void add(scmp_filter_ctx ctx, uint32_t action, const char *name, unsigned
 		fail("rule for", name, rc);
 }
 
-static void add_all(scmp_filter_ctx ctx)
+static void add_narrows(scmp_filter_ctx ctx, const struct narrow *n, size_t nr)
+{
+	for (size_t i = 0; i < nr && n[i].name != NULL; i++)
+		add(ctx, n[i].action, n[i].name, n[i].nr, n[i].args);
+}
+
+static void add_all(scmp_filter_ctx ctx, const struct narrow *profile)
 {
 	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
 		add(ctx, SCMP_ACT_ALLOW, allowed[i], 0, NULL);
 	for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
 		add(ctx, SCMP_ACT_ERRNO((uint16_t)probes[i].error), probes[i].name, 0, NULL);
-	for (size_t i = 0; i < sizeof(narrows) / sizeof(narrows[0]); i++)
-		add(ctx, narrows[i].action, narrows[i].name, narrows[i].nr, narrows[i].args);
+	add_narrows(ctx, narrows, sizeof(narrows) / sizeof(narrows[0]));
+	add_narrows(ctx, profile, SIZE_MAX);
 }
 
-static void print_program(FILE *bpf)
+static void print_program(FILE *bpf, const char *name)
 {
 	struct sock_filter one;
 	rewind(bpf);
-	printf("/* The sandbox's seccomp filter, made by filter_gen. */\n"
-	       "static const struct sock_filter adv_filter_program[] = {\n");
+	printf("static const struct sock_filter %s[] = {\n", name);
 	while (fread(&one, sizeof(one), 1, bpf) == 1)
 		printf("\t{0x%04x, %u, %u, 0x%08xu},\n", one.code, one.jt, one.jf, one.k);
 	printf("};\n");
 }
 
-int main(void)
+static void make(const char *name, const struct narrow *profile)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	if (ctx == NULL)
 		fail("seccomp_init", "", -ENOMEM);
 	seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree */
-	add_all(ctx);
+	add_all(ctx, profile);
 	FILE *bpf = tmpfile();
 	if (bpf == NULL)
 		fail("temporary file", "", -errno);
 	int rc = seccomp_export_bpf(ctx, fileno(bpf));
 	if (rc < 0)
 		fail("seccomp_export_bpf", "", rc);
-	print_program(bpf);
+	print_program(bpf, name);
 	fclose(bpf);
 	seccomp_release(ctx);
+}
+
+int main(void)
+{
+	printf("/* The sandboxes' seccomp filters, made by filter_gen. */\n");
+	make("adv_filter_one_thread", one_thread);
+	make("adv_filter_threads", threads);
 	return fflush(stdout) != 0;
 }

@@ -15,9 +15,9 @@
 #define RESTRICT_SELF  446
 #define CREATE_VERSION 1u
 #define RULE_PATH      1
-#define ACCESS_READ    (UINT64_C(1) << 2)
-#define ACCESS_NET     UINT64_C(3) /* bind and connect, ABI 4 */
-#define ACCESS_SCOPED  UINT64_C(3) /* abstract Unix sockets and signals, ABI 6 */
+#define ACCESS_READ    (UINT64_C(3) << 2) /* files and directories */
+#define ACCESS_NET     UINT64_C(3)	  /* bind and connect, ABI 4 */
+#define ACCESS_SCOPED  UINT64_C(3)	  /* abstract Unix sockets and signals, ABI 6 */
 
 struct ruleset {
 	uint64_t fs;

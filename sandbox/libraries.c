@@ -1,5 +1,5 @@
 /*
- * libraries.c - which further libraries the operator allows in sandboxes, found and copied without loading any.
+ * libraries.c - which further libraries and files the operator allows in sandboxes; libraries are copied without loading any.
  * The warden's only thread, at start. What it loaded itself would be in every tenant's process.
  */
 #include <ctype.h>
@@ -88,6 +88,31 @@ static int add_name(struct adv_libraries *l, const char *name, struct adv_failur
 	return 0;
 }
 
+/* An absolute path, none of whose parts is a dot, two dots or nothing: it is made again below the sandbox's root. */
+static int add_path(struct adv_libraries *l, const char *path, struct adv_failure *failure)
+{
+	size_t n = strlen(path);
+	if (path[0] != '/' || n < 2 || path[n - 1] == '/' || strstr(path, "//") != NULL ||
+	    strstr(path, "/./") != NULL || strstr(path, "/../") != NULL ||
+	    strcmp(path + n - 2, "/.") == 0 || (n > 2 && strcmp(path + n - 3, "/..") == 0))
+		return adv_failure_set(failure, EINVAL,
+				       "give absolute paths such as /usr/share/zoneinfo",
+				       "[sandbox] paths= names \"%.80s\"", path);
+	if (strcmp(path, "/lib") == 0 || strncmp(path, "/lib/", 5) == 0 ||
+	    strncmp(path, "/lib64", 6) == 0 || strncmp(path, "/proc", 5) == 0 ||
+	    strncmp(path, "/sys", 4) == 0 || strncmp(path, "/dev", 4) == 0)
+		return adv_failure_set(failure, EINVAL,
+				       "sandboxes have no devices and see nothing of the kernel; "
+				       "libraries are listed under libraries=",
+				       "[sandbox] paths= names %.80s", path);
+	if (l->nr_paths == ADV_PATHS_MAX || n >= ADV_PATH_MAX)
+		return adv_failure_set(failure, E2BIG, NULL,
+				       "[sandbox] paths= takes at most %d paths of %d bytes",
+				       ADV_PATHS_MAX, ADV_PATH_MAX - 1);
+	snprintf(l->paths[l->nr_paths++], ADV_PATH_MAX, "%s", path + 1);
+	return 0;
+}
+
 static char *trim(char *text)
 {
 	while (isspace((unsigned char)*text))
@@ -113,11 +138,14 @@ static int take_line(struct adv_libraries *l, char *line, bool *inside, struct a
 	if (!*inside || equals == NULL)
 		return 0;
 	*equals = '\0';
-	if (strcmp(trim(text), "libraries") != 0)
+	bool paths = strcmp(trim(text), "paths") == 0;
+	if (!paths && strcmp(trim(text), "libraries") != 0)
 		return 0;
 	char *rest = equals + 1, *name;
 	while ((name = strsep(&rest, " \t,")) != NULL) {
-		int rc = *name != '\0' ? add_name(l, name, failure) : 0;
+		int rc = *name == '\0' ? 0
+			 : paths       ? add_path(l, name, failure)
+				       : add_name(l, name, failure);
 		if (rc < 0)
 			return rc;
 	}
@@ -127,7 +155,7 @@ static int take_line(struct adv_libraries *l, char *line, bool *inside, struct a
 int adv_libraries_read(struct adv_libraries *l, const char *config_file, bool root,
 		       struct adv_failure *failure)
 {
-	l->nr = 0;
+	l->nr = l->nr_paths = 0;
 	if (config_file == NULL)
 		return 0;
 	ADV_CLEANUP_FD int fd = open_config(config_file, root, failure);

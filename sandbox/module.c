@@ -205,6 +205,57 @@ static bool is_by_the_way(const ElfW(Sym) * symbol, const char *name)
 	return ELF64_ST_BIND(symbol->st_info) != STB_GLOBAL && strncmp(name, "_Z", 2) == 0;
 }
 
+/* ---- what it needs ---- */
+
+/* Imports that mean nothing under a narrower profile. C++'s, mangled, by their beginning. */
+static const struct {
+	enum adv_profile profile;
+	bool prefix;
+	const char *name;
+} telling[] = {
+	{ADV_PROFILE_THREADS, false, "pthread_create"},
+	{ADV_PROFILE_THREADS, false, "thrd_create"},
+	{ADV_PROFILE_THREADS, true, "_ZNSt6thread15_M_start_thread"},
+	{ADV_PROFILE_LIBC, false, "fopen"},
+	{ADV_PROFILE_LIBC, false, "fopen64"},
+	{ADV_PROFILE_LIBC, false, "open"},
+	{ADV_PROFILE_LIBC, false, "open64"},
+	{ADV_PROFILE_LIBC, false, "openat"},
+	{ADV_PROFILE_LIBC, false, "openat64"},
+	{ADV_PROFILE_LIBC, false, "opendir"},
+	{ADV_PROFILE_LIBC, true, "_ZNSt14basic_ifstream"},
+	{ADV_PROFILE_LIBC, true, "_ZNSt13basic_filebuf"},
+};
+
+static enum adv_profile told_by(const char *name)
+{
+	for (size_t i = 0; i < sizeof(telling) / sizeof(telling[0]); i++)
+		if (telling[i].prefix ? strncmp(name, telling[i].name, strlen(telling[i].name)) == 0
+				      : strcmp(name, telling[i].name) == 0)
+			return telling[i].profile;
+	return ADV_PROFILE_STRICT;
+}
+
+/* A hint for whoever deploys it. What it may do is decided by the filter that is there already. */
+static void find_needs(struct adv_loaded *module, const struct segments *s,
+		       const struct symbols *symbols)
+{
+	module->needs = ADV_PROFILE_STRICT;
+	module->needs_why = "";
+	for (uint32_t i = 0; i < symbols->nr; i++) {
+		const ElfW(Sym) *symbol = &symbols->table[i];
+		if (symbol->st_shndx != SHN_UNDEF || symbol->st_name >= symbols->strings_size)
+			continue;
+		const char *name = checked_string(s, symbols->strings + symbol->st_name,
+						  ADV_FUNCTION_NAME_MAX);
+		enum adv_profile needs = name != NULL ? told_by(name) : ADV_PROFILE_STRICT;
+		if (needs > module->needs) {
+			module->needs = needs;
+			module->needs_why = name;
+		}
+	}
+}
+
 /* ---- its functions ---- */
 
 static int add_function(struct adv_loaded *module, const struct adv_loaded_function *function,
@@ -322,6 +373,7 @@ static int list_functions(struct adv_loaded *module, void *handle, struct adv_fa
 	dl_iterate_phdr(note_segments, &s);
 	if (find_symbols(&s, map->l_ld, &symbols) < 0)
 		return adv_failure_set(failure, 0, NULL, "the module's symbol table is damaged");
+	find_needs(module, &s, &symbols);
 	int rc = list_described(module, &s, &symbols, failure);
 	if (rc == 0 && !module->described)
 		rc = list_classic(module, &s, &symbols, failure);

@@ -10,6 +10,7 @@
 
 #include "adverb/function.h"
 #include "sandbox/failure.h"
+#include "sandbox/proto.h"
 #include "util/limits.h"
 
 typedef uint32_t (*adv_classic_fn)(void *in, uint32_t in_size, void *out);
@@ -25,7 +26,9 @@ struct adv_loaded_function {
 };
 
 struct adv_loaded {
-	bool described; /* all functions are adv_function tables; else all are classic */
+	bool described;		/* all functions are adv_function tables; else all are classic */
+	enum adv_profile needs; /* the profile that its imports ask for */
+	const char *needs_why;	/* the import that does, in the module; "" */
 	uint32_t nr_functions;
 	struct adv_loaded_function functions[ADV_FUNCTIONS_MAX]; /* sorted by name */
 };

@@ -34,7 +34,7 @@ enum adv_sandbox_fd {
 
 struct adv_plan {
 	bool root;     /* a uid for each sandbox */
-	bool extended; /* there is a root with further libraries */
+	bool extended; /* there is a root with further libraries or paths */
 	bool cgroup;   /* memory.max limits, not RLIMIT_DATA */
 	uid_t uid;     /* the warden's own */
 	gid_t gid;
@@ -42,16 +42,16 @@ struct adv_plan {
 	struct adv_ticks ticks;
 };
 
-/* The prepared roots, as the warden and a sandbox before its pivot see them; indexed by enum adv_library_set. */
+/* The prepared roots, as the warden and a sandbox before its pivot see them; see ADV_PROFILE_STRICT and the others. */
 #define ADV_ROOT_DEFAULT  "/default"
 #define ADV_ROOT_EXTENDED "/extended"
 
 /* What one sandbox is made of. */
 struct adv_cell {
 	const struct adv_plan *plan;
-	uint32_t libraries; /* enum adv_library_set */
-	int socket;	    /* its end */
-	int log;	    /* write end of its log pipe */
+	uint32_t profile; /* enum adv_profile */
+	int socket;	  /* its end */
+	int log;	  /* write end of its log pipe */
 };
 
 /* The life of a sandbox: never returns. Called in the new process, which has one thread and nothing set up. */

@@ -10,10 +10,10 @@
 
 struct box {
 	enum adv_pool_state state;
-	bool for_claim;	    /* BUILDING: for a claim that missed */
-	bool let_go;	    /* HOT, COLD: to be killed, its place is a claim's already */
-	uint32_t libraries; /* of a sandbox that is being built or cold */
-	uint64_t key;	    /* LOADING, HOT */
+	bool for_claim;	  /* BUILDING: for a claim that missed */
+	bool let_go;	  /* HOT, COLD: to be killed, its place is a claim's already */
+	uint32_t profile; /* of a sandbox that is being built or cold */
+	uint64_t key;	  /* LOADING, HOT */
 };
 
 /* A module used of late. */
@@ -111,11 +111,11 @@ static bool find_hot(const struct adv_pool *p, uint64_t key, uint32_t *id)
 	return false;
 }
 
-static bool find_cold(const struct adv_pool *p, uint32_t libraries, uint32_t *id)
+static bool find_cold(const struct adv_pool *p, uint32_t profile, uint32_t *id)
 {
 	for (uint32_t i = 0; i < p->nr_ids; i++)
 		if (p->boxes[i].state == ADV_POOL_COLD && !p->boxes[i].let_go &&
-		    p->boxes[i].libraries == libraries) {
+		    p->boxes[i].profile == profile) {
 			*id = i;
 			return true;
 		}
@@ -219,7 +219,7 @@ enum adv_pool_hit adv_pool_claim(struct adv_pool *p, const struct adv_pool_modul
 	if (module->key != 0 && find_hot(p, module->key, &at)) {
 		hit = ADV_POOL_HIT_HOT;
 		p->counts.hits_hot++;
-	} else if (find_cold(p, module->libraries, &at)) {
+	} else if (find_cold(p, module->profile, &at)) {
 		hit = ADV_POOL_HIT_COLD;
 		p->counts.hits_cold++;
 	} else if (make_room(p) && find_free(p, &at)) {
@@ -231,23 +231,34 @@ enum adv_pool_hit adv_pool_claim(struct adv_pool *p, const struct adv_pool_modul
 	p->boxes[at] =
 		(struct box){.state = hit == ADV_POOL_MISS ? ADV_POOL_BUILDING : ADV_POOL_CLAIMED,
 			     .for_claim = true,
-			     .libraries = module->libraries};
+			     .profile = module->profile};
 	*id = at;
 	return hit;
 }
 
 /* ---- what to do next ---- */
 
-/* Does a module used of late want a cold one of that library set? The default's are kept anyway. */
-static bool set_wanted(struct adv_pool *p, uint32_t libraries)
+/* Cold ones of a profile that are kept: some of strict always; of another as many as its modules that cannot be loaded ahead want. */
+static uint32_t cold_target(const struct adv_pool *p, uint32_t profile)
+{
+	uint32_t n = profile == ADV_PROFILE_STRICT ? p->options.cold : 0;
+	for (uint32_t i = 0; profile != ADV_PROFILE_STRICT && i < p->nr_used; i++) {
+		const struct used *u = &p->used[i];
+		if (u->module.profile == profile && !u->module.poolable)
+			n += u->hot >= 0 ? (uint32_t)u->hot : p->options.hot;
+	}
+	return n < p->options.cold ? n : p->options.cold;
+}
+
+/* Does a module used of late want a cold one of that profile? Those of strict are kept anyway. */
+static bool profile_wanted(struct adv_pool *p, uint32_t profile)
 {
 	for (uint32_t i = 0; i < p->nr_used; i++) {
 		const struct used *u = &p->used[i];
-		if (u->module.libraries == libraries &&
-		    count_key(p, u->module.key) < hot_target(p, u))
+		if (u->module.profile == profile && count_key(p, u->module.key) < hot_target(p, u))
 			return true;
 	}
-	return libraries == ADV_LIBRARIES_DEFAULT;
+	return profile == ADV_PROFILE_STRICT || cold_target(p, profile) > 0;
 }
 
 /* One that was let go, or that no module used of late wants, or wants fewer of. */
@@ -259,7 +270,7 @@ static bool surplus(struct adv_pool *p, uint32_t *id)
 		if (b->let_go ||
 		    (b->state == ADV_POOL_HOT &&
 		     (u == NULL || count_key(p, b->key) > hot_target(p, u))) ||
-		    (b->state == ADV_POOL_COLD && !set_wanted(p, b->libraries))) {
+		    (b->state == ADV_POOL_COLD && !profile_wanted(p, b->profile))) {
 			*id = i;
 			return true;
 		}
@@ -276,22 +287,30 @@ static const struct used *wanting(struct adv_pool *p)
 	return NULL;
 }
 
-static uint32_t being_built(const struct adv_pool *p, uint32_t libraries)
+static uint32_t being_built(const struct adv_pool *p, uint32_t profile)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < p->nr_ids; i++)
 		n += p->boxes[i].state == ADV_POOL_BUILDING && !p->boxes[i].for_claim &&
-		     p->boxes[i].libraries == libraries;
+		     p->boxes[i].profile == profile;
 	return n;
 }
 
-static struct adv_pool_order build(struct adv_pool *p, uint32_t libraries)
+static uint32_t count_cold(const struct adv_pool *p, uint32_t profile)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < p->nr_ids; i++)
+		n += p->boxes[i].state == ADV_POOL_COLD && p->boxes[i].profile == profile;
+	return n;
+}
+
+static struct adv_pool_order build(struct adv_pool *p, uint32_t profile)
 {
 	uint32_t id;
 	if (count_alive(p) >= p->options.max_sandboxes || !find_free(p, &id))
 		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
-	p->boxes[id] = (struct box){.state = ADV_POOL_BUILDING, .libraries = libraries};
-	return (struct adv_pool_order){.act = ADV_POOL_BUILD, .id = id, .libraries = libraries};
+	p->boxes[id] = (struct box){.state = ADV_POOL_BUILDING, .profile = profile};
+	return (struct adv_pool_order){.act = ADV_POOL_BUILD, .id = id, .profile = profile};
 }
 
 struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
@@ -305,20 +324,17 @@ struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
 	if (now_ns < p->not_before_ns)
 		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = p->not_before_ns};
 	const struct used *u = wanting(p);
-	if (u != NULL && find_cold(p, u->module.libraries, &id)) {
+	if (u != NULL && find_cold(p, u->module.profile, &id)) {
 		p->boxes[id].state = ADV_POOL_LOADING;
 		p->boxes[id].key = u->module.key;
 		return (struct adv_pool_order){
 			.act = ADV_POOL_LOAD, .id = id, .key = u->module.key};
 	}
-	if (u != NULL && being_built(p, u->module.libraries) == 0)
-		return build(p, u->module.libraries);
-	uint32_t cold = 0;
-	for (uint32_t i = 0; i < p->nr_ids; i++)
-		cold += p->boxes[i].state == ADV_POOL_COLD &&
-			p->boxes[i].libraries == ADV_LIBRARIES_DEFAULT;
-	if (cold + being_built(p, ADV_LIBRARIES_DEFAULT) < p->options.cold)
-		return build(p, ADV_LIBRARIES_DEFAULT);
+	if (u != NULL && being_built(p, u->module.profile) == 0)
+		return build(p, u->module.profile);
+	for (uint32_t profile = 0; profile < ADV_PROFILES; profile++)
+		if (count_cold(p, profile) + being_built(p, profile) < cold_target(p, profile))
+			return build(p, profile);
 	return idle;
 }
 

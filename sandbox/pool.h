@@ -45,8 +45,8 @@ void adv_pool_destroy(struct adv_pool *pool);
 /* A module as the pool knows it: `key` is a number that the owner gives to a digest. */
 struct adv_pool_module {
 	uint64_t key;
-	uint32_t libraries; /* enum adv_library_set */
-	bool poolable;	    /* stays single-threaded after its constructors: may be loaded ahead */
+	uint32_t profile; /* enum adv_profile */
+	bool poolable;	  /* stays single-threaded after its constructors: may be loaded ahead */
 };
 
 /* The module was leased or deployed now: it moves to the front of the modules kept hot. `hot` -1: the option's default. */
@@ -70,7 +70,7 @@ enum adv_pool_hit adv_pool_claim(struct adv_pool *pool, const struct adv_pool_mo
 /* What the owner is to do now to bring the pool to its size. */
 enum adv_pool_act {
 	ADV_POOL_IDLE, /* nothing; *when_ns is when to ask again, UINT64_MAX: after the next report */
-	ADV_POOL_BUILD, /* build `id` with `libraries` */
+	ADV_POOL_BUILD, /* build `id` with `profile` */
 	ADV_POOL_LOAD,	/* have `id` load module `key` */
 	ADV_POOL_KILL,	/* kill `id`: not wanted any more */
 };
@@ -78,7 +78,7 @@ enum adv_pool_act {
 struct adv_pool_order {
 	enum adv_pool_act act;
 	uint32_t id;
-	uint32_t libraries;
+	uint32_t profile;
 	uint64_t key;
 	uint64_t when_ns;
 };

@@ -135,6 +135,56 @@ static int fill_extended_root(struct adv_libraries *libraries, int root,
 	return adv_libraries_copy(libraries, dir, failure);
 }
 
+/* The places where further files will be seen: directories, or empty files, and what leads there. */
+static int make_places(const struct adv_libraries *libraries, int root, struct adv_failure *failure)
+{
+	for (unsigned i = 0; i < libraries->nr_paths; i++) {
+		char path[ADV_PATH_MAX + 1], full[ADV_PATH_MAX + 1];
+		struct stat st;
+		snprintf(path, sizeof(path), "%s", libraries->paths[i]);
+		snprintf(full, sizeof(full), "/%s", libraries->paths[i]);
+		if (stat(full, &st) < 0 || (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)))
+			return adv_failure_set(failure, ENOENT,
+					       "[sandbox] paths= takes files and directories",
+					       "there is no %s", full);
+		int rc = 0;
+		for (char *slash = path; rc == 0 && (slash = strchr(slash, '/')) != NULL; slash++) {
+			*slash = '\0';
+			rc = mkdirat(root, path, 0555) < 0 && errno != EEXIST ? -errno : 0;
+			*slash = '/';
+		}
+		if (rc == 0 && S_ISDIR(st.st_mode))
+			rc = mkdirat(root, path, 0555) < 0 && errno != EEXIST ? -errno : 0;
+		else if (rc == 0)
+			rc = mknodat(root, path, S_IFREG | 0444, 0) < 0 ? -errno : 0;
+		if (rc < 0)
+			return adv_failure_set(failure, -rc, NULL, "could not make a place for %s",
+					       full);
+	}
+	return 0;
+}
+
+/* What is mounted below a path is not seen: the operator lists it by itself. */
+static int show_paths(const struct adv_libraries *libraries, int root, struct adv_failure *failure)
+{
+	struct mount_attr walls = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+					       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+	for (unsigned i = 0; i < libraries->nr_paths; i++) {
+		char full[ADV_PATH_MAX + 1];
+		snprintf(full, sizeof(full), "/%s", libraries->paths[i]);
+		ADV_CLEANUP_FD int tree = (int)syscall(SYS_open_tree, AT_FDCWD, full,
+						       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		if (tree < 0 ||
+		    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &walls, sizeof(walls)) <
+			    0 ||
+		    syscall(SYS_move_mount, tree, "", root, libraries->paths[i],
+			    MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return adv_failure_set(failure, errno, "take it out of [sandbox] paths=",
+					       "could not show %s to sandboxes", full);
+	}
+	return 0;
+}
+
 static int make_extended_root(struct adv_libraries *libraries, int top, struct adv_failure *failure)
 {
 	struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -142,6 +192,8 @@ static int make_extended_root(struct adv_libraries *libraries, int top, struct a
 	if (root < 0)
 		return adv_failure_set(failure, -root, NULL, "could not mount the extended root");
 	int rc = fill_extended_root(libraries, root, failure);
+	if (rc == 0)
+		rc = make_places(libraries, root, failure);
 	if (rc < 0)
 		return rc;
 	if (syscall(SYS_mount_setattr, root, "", AT_EMPTY_PATH, &read_only, sizeof(read_only)) < 0)
@@ -150,7 +202,7 @@ static int make_extended_root(struct adv_libraries *libraries, int top, struct a
 	rc = attach(root, top, &ADV_ROOT_EXTENDED[1]);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not attach the extended root");
-	return 0;
+	return show_paths(libraries, root, failure);
 }
 
 /* Sandboxes may mount a procfs only where one is visible already; and the warden writes id maps by it. */
@@ -189,7 +241,7 @@ static int make_roots(struct adv_plan *plan, struct adv_libraries *libraries,
 		rc = bring_proc(top);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not prepare the sandboxes' root");
-	plan->extended = libraries->nr > 0;
+	plan->extended = libraries->nr > 0 || libraries->nr_paths > 0;
 	if (plan->extended && (rc = make_extended_root(libraries, top, failure)) < 0)
 		return rc;
 	return enter(top, failure);

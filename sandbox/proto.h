@@ -23,11 +23,20 @@
 
 #define ADV_WARDEN_PROTO 1
 
-/* Which library set a sandbox's root has. */
-enum adv_library_set {
-	ADV_LIBRARIES_DEFAULT, /* libc, libm, libgcc_s, libstdc++: no file in the root at all */
-	ADV_LIBRARIES_EXTENDED, /* and what the root-owned configuration lists under [sandbox] libraries= */
+/* What a module may do, chosen at its deploy. Each gives what the one before it gives, and more. */
+enum adv_profile {
+	ADV_PROFILE_STRICT, /* libc, libm, libgcc_s, libstdc++; no file in the root at all, one thread */
+	ADV_PROFILE_LIBC, /* and what the root-owned configuration lists under [sandbox] libraries= and paths=, to read */
+	ADV_PROFILE_THREADS, /* and threads, ADV_SANDBOX_THREADS of them */
+	ADV_PROFILES,
 };
+
+/* "strict", "libc", "threads"; of another number "?". */
+static inline const char *adv_profile_name(uint32_t profile)
+{
+	static const char *const names[ADV_PROFILES] = {"strict", "libc", "threads"};
+	return profile < ADV_PROFILES ? names[profile] : "?";
+}
 
 /* ---- node → warden ---- */
 
@@ -66,7 +75,7 @@ struct adv_sandbox_order {
 struct adv_warden_request {
 	uint32_t type; /* enum adv_warden_request_type */
 	uint32_t id;
-	uint32_t libraries;    /* BUILD: enum adv_library_set */
+	uint32_t profile;      /* BUILD: enum adv_profile */
 	int32_t cpu;	       /* ORDER, PIN: pin to this CPU; -1: leave it where the pool is */
 	uint64_t memory_bytes; /* ORDER: limit from here on; 0: leave it */
 	struct adv_sandbox_order order;
@@ -100,7 +109,7 @@ struct adv_warden_facts {
 		root; /* 1: a uid for each sandbox; 0: an ordinary user's session, for that user's own code alone */
 	uint32_t landlock_abi;	/* 0: the kernel has none */
 	uint32_t cgroup_memory; /* 1: memory.max is enforced by cgroup v2; 0: by RLIMIT_DATA */
-	uint32_t extended;	/* 1: the configuration names further libraries */
+	uint32_t extended;	/* 1: the configuration names further libraries or paths */
 	uint32_t node_uid;	/* the uid that the node is to drop to; its own when not root */
 	uint32_t node_gid;
 	uint32_t reserved;
@@ -135,6 +144,8 @@ struct adv_sandbox_report {
 	uint32_t described; /* FUNCTION: 1: declared with ADV_FUNCTION() */
 	uint32_t
 		threads; /* LOADED: threads in the process after the constructors; 1 is what a hot pool wants */
+	uint32_t
+		needs; /* LOADED: the enum adv_profile that its imports ask for; `name` is the one that does */
 	char name[ADV_FUNCTION_NAME_MAX];
 	char text[ADV_REASON_MAX]; /* description or reason */
 };

@@ -39,7 +39,7 @@ struct box {
 	bool used;  /* has had a sandbox before: late requests for it are no bug */
 	bool killed;
 	bool waiting; /* asked for, not built yet: in the queue */
-	uint32_t libraries;
+	uint32_t profile;
 };
 
 /* Sandboxes to build, once each. Claims and kills do not wait for them: a lease does, and a pool does not. */
@@ -131,21 +131,14 @@ static void yield_to_others(pid_t pid)
 static void enqueue(const struct received *r)
 {
 	uint32_t id = r->request.id;
-	struct adv_failure failure;
-	if (boxes[id].pid != 0 || boxes[id].waiting ||
-	    r->request.libraries > ADV_LIBRARIES_EXTENDED || r->nr_fds != 0) {
+	if (boxes[id].pid != 0 || boxes[id].waiting || r->request.profile >= ADV_PROFILES ||
+	    r->nr_fds != 0) {
 		refuse(id, EINVAL, "a request to build sandbox %u, which is in use or of no kind",
 		       id);
 		return;
 	}
-	if (r->request.libraries == ADV_LIBRARIES_EXTENDED && !plan.extended) {
-		adv_failure_set(&failure, ENOENT, "list libraries under [sandbox] libraries=",
-				"there is no extended library set");
-		tell_failure(ADV_EVENT_FAILED, id, &failure);
-		return;
-	}
 	boxes[id].waiting = true;
-	boxes[id].libraries = r->request.libraries;
+	boxes[id].profile = r->request.profile;
 	queue->ids[queue->tail++ % ADV_SANDBOXES_MAX] = id;
 }
 
@@ -156,7 +149,7 @@ static void build_next(void)
 	struct adv_built built;
 	uint64_t begun_ns = adv_clock_monotonic_ns();
 	boxes[id].waiting = false;
-	if (adv_build(&plan, &cgroups, id, boxes[id].libraries, &built, &failure) < 0) {
+	if (adv_build(&plan, &cgroups, id, boxes[id].profile, &built, &failure) < 0) {
 		tell_failure(ADV_EVENT_FAILED, id, &failure);
 		return;
 	}

@@ -12,20 +12,24 @@
 #include "sandbox/failure.h"
 #include "sandbox/plan.h"
 
-/* ---- libraries.c: the operator's further libraries ---- */
+/* ---- libraries.c: the operator's further libraries, and files to read ---- */
 
 #define ADV_LIBRARIES_MAX     128
 #define ADV_LIBRARY_NAME_MAX  64
 #define ADV_LIBRARY_BYTES_MAX (256 * ADV_MIB)
+#define ADV_PATHS_MAX	      16
+#define ADV_PATH_MAX	      256
 
 struct adv_libraries {
 	unsigned nr;
 	char names[ADV_LIBRARIES_MAX][ADV_LIBRARY_NAME_MAX];
+	unsigned nr_paths;
+	char paths[ADV_PATHS_MAX][ADV_PATH_MAX]; /* without the first slash */
 };
 
 /*
- * Reads [sandbox] libraries= of the configuration, which must be a file of root (or, when `root` is false, of this user)
- * that nobody else can write. NULL: no libraries. 0 or -errno.
+ * Reads [sandbox] libraries= and paths= of the configuration, which must be a file of root (or, when `root` is false, of
+ * this user) that nobody else can write. NULL: none. 0 or -errno.
  */
 int adv_libraries_read(struct adv_libraries *libraries, const char *config_file, bool root,
 		       struct adv_failure *failure);
@@ -66,6 +70,6 @@ struct adv_built {
 
 /* Makes the process and gives it its identity; does not wait for it. The caller owns both descriptors. 0 or -errno. */
 int adv_build(const struct adv_plan *plan, const struct adv_cgroups *cgroups, uint32_t id,
-	      uint32_t libraries, struct adv_built *built, struct adv_failure *failure);
+	      uint32_t profile, struct adv_built *built, struct adv_failure *failure);
 
 #endif

@@ -203,11 +203,13 @@ static void load(const struct adv_sandbox_order *order, int fd)
 	catch_faults(); /* a constructor may have changed them */
 	/* A pipe would be buffered until the end that a worker has not. */
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-	const struct adv_sandbox_report r = {
+	struct adv_sandbox_report r = {
 		.type = ADV_REPORT_LOADED,
 		.nr_functions = module.nr_functions,
 		.threads = count_threads(),
+		.needs = module.needs,
 	};
+	copy_text(r.name, sizeof(r.name), module.needs_why);
 	if (chdir("/") < 0)
 		bad_order(errno);
 	close(ADV_SANDBOX_FD_SELF_FD);

@@ -87,6 +87,13 @@ ADV_API void adv_control_reply_free(struct adv_control_reply *reply);
  */
 #define ADV_DEPLOY_PUBLIC 1u			     /* every tenant may lease it */
 #define ADV_DEPLOY_HOT(n) (((uint32_t)(n) + 1) << 8) /* keep n (0 to 64) sandboxes with it loaded */
+/*
+ * What it may do; one of these, or none: then what the scratch load shows it to need. STRICT: no file, one thread. LIBC: it
+ * may read what the operator shows to sandboxes, too. THREADS: threads, too.
+ */
+#define ADV_DEPLOY_STRICT  (1u << 16)
+#define ADV_DEPLOY_LIBC	   (2u << 16)
+#define ADV_DEPLOY_THREADS (3u << 16)
 ADV_API enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *file,
 				   uint32_t flags);
 

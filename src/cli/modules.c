@@ -58,11 +58,34 @@ static int parse_tenants(char *list, uint32_t *tenants, uint32_t *nr)
 	return EXIT_SUCCESS;
 }
 
+static bool profile_flag(const char *name, uint32_t *flags)
+{
+	static const struct {
+		const char *name;
+		uint32_t flag;
+	} profiles[] = {{"strict", ADV_DEPLOY_STRICT},
+			{"libc", ADV_DEPLOY_LIBC},
+			{"threads", ADV_DEPLOY_THREADS}};
+	for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++)
+		if (strcmp(name, profiles[i].name) == 0) {
+			*flags |= profiles[i].flag;
+			return true;
+		}
+	return false;
+}
+
+static void print_profile(const json_t *module)
+{
+	const char *why = cli_text(module, "profile_why");
+	printf("%s%s%s%s\n", cli_text(module, "profile"), why[0] != '\0' ? " (" : "", why,
+	       why[0] != '\0' ? ")" : "");
+}
+
 int cli_deploy(int argc, char **argv, const struct cli_command *self)
 {
 	struct cli_common common = {0};
 	bool is_public = false;
-	const char *list = NULL;
+	const char *list = NULL, *profile = NULL;
 	uint32_t tenants[ADV_MODULE_TENANTS_MAX], nr_tenants = 0;
 	uint64_t hot = UINT64_MAX;
 	const struct cli_option options[] = {
@@ -70,6 +93,9 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 		{"tenants", "LIST", CLI_TEXT, &list,
 		 "these users may lease it too, like alice,1002"},
 		{"hot", "N", CLI_NUMBER, &hot, "keep N sandboxes with it loaded"},
+		{"profile", "P", CLI_TEXT, &profile,
+		 "strict: no file, one thread; libc: what the operator shows, to read; threads; "
+		 "default: what it is seen to need"},
 		{0},
 	};
 	struct adv_node *node;
@@ -78,6 +104,12 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
 	if (hot != UINT64_MAX && hot > 64)
 		return cli_error("deploy: --hot must be at most 64");
+	uint32_t flags = is_public ? ADV_DEPLOY_PUBLIC : 0;
+	if (hot != UINT64_MAX)
+		flags |= ADV_DEPLOY_HOT((uint32_t)hot);
+	if (profile != NULL && !profile_flag(profile, &flags))
+		return cli_error("deploy: --profile %.32s: must be strict, libc or threads",
+				 profile);
 	ADV_CLEANUP_FREE char *names = list != NULL ? strdup(list) : NULL;
 	if (names != NULL && parse_tenants(names, tenants, &nr_tenants) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
@@ -88,9 +120,6 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 		return cli_error("cannot read %s: %m", argv[1]);
 	if (cli_connect(&common, &node) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
-	uint32_t flags = is_public ? ADV_DEPLOY_PUBLIC : 0;
-	if (hot != UINT64_MAX)
-		flags |= ADV_DEPLOY_HOT((uint32_t)hot);
 	int rc = EXIT_SUCCESS;
 	json_t *answer = NULL;
 	if (adv_deploy_for(node, argv[0], argv[1], flags, tenants, nr_tenants) != ADV_OK)
@@ -100,8 +129,10 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 	if (answer != NULL && common.json) {
 		rc = cli_print_json(answer);
 	} else if (answer != NULL) {
-		printf("deployed %s\n", argv[0]);
-		print_functions(json_object_get(answer, "module"));
+		const json_t *m = json_object_get(answer, "module");
+		printf("deployed %s, profile ", argv[0]);
+		print_profile(m);
+		print_functions(m);
 		json_decref(answer);
 		rc = cli_flush();
 	}
@@ -172,7 +203,9 @@ static void print_module(const json_t *answer)
 		printf("hot pool   as the node decides%s\n",
 		       json_is_true(json_object_get(m, "poolable")) ? ""
 								    : ": none, it starts threads");
-	printf("libraries  %s\ndeployed   %s\nfunctions\n", cli_text(m, "libraries"), when);
+	printf("profile    ");
+	print_profile(m);
+	printf("deployed   %s\nfunctions\n", when);
 	print_functions(m);
 }
 

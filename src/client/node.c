@@ -270,11 +270,15 @@ static enum adv_status ask_about_module(struct adv_node *node, uint64_t timeout_
 static bool deploy_query(char *query, size_t size, uint32_t flags, const uint32_t *tenants,
 			 uint32_t nr_tenants)
 {
-	uint32_t hot = flags >> 8; /* one more than asked for; 0: not asked for */
+	static const char *const profiles[] = {"", "&profile=strict", "&profile=libc",
+					       "&profile=threads"};
+	uint32_t hot = flags >> 8 & 0xff; /* one more than asked for; 0: not asked for */
+	uint32_t profile = flags >> 16;
 	if ((flags & 0xff & ~ADV_DEPLOY_PUBLIC) != 0 || hot > 65 ||
+	    profile >= sizeof(profiles) / sizeof(profiles[0]) ||
 	    nr_tenants > ADV_MODULE_TENANTS_MAX || (tenants == NULL && nr_tenants > 0))
 		return false;
-	int n = snprintf(query, size, "?public=%u", flags & ADV_DEPLOY_PUBLIC);
+	int n = snprintf(query, size, "?public=%u%s", flags & ADV_DEPLOY_PUBLIC, profiles[profile]);
 	if (hot > 0)
 		n += snprintf(query + n, size - (size_t)n, "&hot=%u", hot - 1);
 	for (uint32_t i = 0; i < nr_tenants; i++)
@@ -292,7 +296,7 @@ enum adv_status adv_deploy(struct adv_node *node, const char *name, const char *
 enum adv_status adv_deploy_for(struct adv_node *node, const char *name, const char *file,
 			       uint32_t flags, const uint32_t *tenants, uint32_t nr_tenants)
 {
-	char path[ADV_CLIENT_PATH_MAX], query[64 + 11 * ADV_MODULE_TENANTS_MAX];
+	char path[ADV_CLIENT_PATH_MAX], query[96 + 11 * ADV_MODULE_TENANTS_MAX];
 	struct stat st;
 	if (node == NULL || file == NULL ||
 	    !deploy_query(query, sizeof(query), flags, tenants, nr_tenants) ||

@@ -16,13 +16,13 @@ json_t *adv_module_json(const struct adv_module *m)
 	json_t *tenants = json_array();
 	for (uint32_t i = 0; i < m->nr_tenants; i++)
 		json_array_append_new(tenants, json_integer(m->tenants[i]));
-	return json_pack("{s:s, s:I, s:s, s:I, s:b, s:o, s:o, s:s, s:b, s:I, s:o}", "name", m->name,
-			 "owner", (json_int_t)m->owner, "digest", m->digest, "size",
+	return json_pack("{s:s, s:I, s:s, s:I, s:b, s:o, s:o, s:s, s:s, s:b, s:I, s:o}", "name",
+			 m->name, "owner", (json_int_t)m->owner, "digest", m->digest, "size",
 			 (json_int_t)m->size_bytes, "public", (int)m->is_public, "tenants", tenants,
-			 "hot", m->hot < 0 ? json_null() : json_integer(m->hot), "libraries",
-			 m->libraries == ADV_LIBRARIES_EXTENDED ? "extended" : "default",
-			 "poolable", (int)m->poolable, "deployed_at", (json_int_t)m->deployed_at,
-			 "functions", functions);
+			 "hot", m->hot < 0 ? json_null() : json_integer(m->hot), "profile",
+			 adv_profile_name(m->profile), "profile_why", m->profile_why, "poolable",
+			 (int)m->poolable, "deployed_at", (json_int_t)m->deployed_at, "functions",
+			 functions);
 }
 
 struct adv_module *adv_api_module(struct adv_control *c, struct adv_http_request *request,

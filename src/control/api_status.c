@@ -23,7 +23,7 @@ static json_t *sandbox_json(const struct adv_warden_facts *facts)
 				     : "the user's own: for your own code, not for hostile "
 				       "tenants",
 			 "memory_limit", facts->cgroup_memory ? "cgroup" : "rlimit", "landlock_abi",
-			 (int)facts->landlock_abi, "extended_libraries", (int)facts->extended);
+			 (int)facts->landlock_abi, "extended_root", (int)facts->extended);
 }
 
 static json_t *pool_json(const struct adv_control *c)

@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/log.h"
 
 enum deploy_state {
 	DEPLOY_CHECKING, /* sealing, hashing and reading the ELF header, in the registry's thread */
@@ -34,7 +35,10 @@ struct deploy {
 	uint32_t tenants[ADV_MODULE_TENANTS_MAX];
 	int hot;
 	int memfd;
-	uint32_t libraries;
+	uint32_t profile;
+	bool profile_asked; /* for; else the scratch load decides */
+	uint32_t needs;	    /* what the module's imports ask for */
+	char profile_why[ADV_PROFILE_WHY_MAX];
 	bool loaded, poolable, timed_out;
 	uint32_t nr_functions;
 	struct adv_module_function *functions;
@@ -82,6 +86,9 @@ static void stored(void *user, enum adv_status status, const char *reason)
 		return;
 	}
 	d->memfd = -1; /* the registry's now */
+	adv_log_info("module %s of %u: profile %s%s%s", d->name, d->owner,
+		     adv_profile_name(d->profile), d->profile_why[0] != '\0' ? ": " : "",
+		     d->profile_why);
 	adv_sandboxes_module_used(d->control->sandboxes, d->stored);
 	if (d->waiting.request != NULL)
 		adv_http_respond(d->waiting.request, d->replaces ? 200 : 201,
@@ -100,7 +107,8 @@ static void store(struct deploy *d)
 		.nr_tenants = d->nr_tenants,
 		.tenants = d->tenants,
 		.hot = d->hot,
-		.libraries = d->libraries,
+		.profile = d->profile,
+		.profile_why = d->profile_why,
 		.poolable = d->poolable,
 		.nr_functions = d->nr_functions,
 		.functions = d->functions,
@@ -141,6 +149,18 @@ static void take_function(struct deploy *d, const struct adv_sandbox_report *r)
 	d->functions[d->nr_functions++] = f;
 }
 
+/* Files to read are no need where there are none. */
+static void note_needs(struct deploy *d, const struct adv_sandbox_report *r)
+{
+	d->needs = r->needs;
+	if (d->needs == ADV_PROFILE_LIBC && !d->control->options.warden->facts.extended)
+		d->needs = ADV_PROFILE_STRICT;
+	if (d->profile_asked)
+		snprintf(d->profile_why, sizeof(d->profile_why), "asked for at deploy");
+	else if (d->needs > ADV_PROFILE_STRICT)
+		snprintf(d->profile_why, sizeof(d->profile_why), "it uses %.48s", r->name);
+}
+
 static void reported(struct adv_claim *claim, const struct adv_sandbox_report *r)
 {
 	struct deploy *d = claim->user;
@@ -155,6 +175,7 @@ static void reported(struct adv_claim *claim, const struct adv_sandbox_report *r
 	if (r->type == ADV_REPORT_LOADED) {
 		d->loaded = true;
 		d->poolable = r->threads <= 1;
+		note_needs(d, r);
 	}
 	if (r->type == ADV_REPORT_LOADED || r->type == ADV_REPORT_FAILED) {
 		d->state = DEPLOY_ENDING;
@@ -186,22 +207,48 @@ static void describe_death(struct deploy *d, const struct adv_death *death, cons
 	}
 }
 
+/*
+ * The profile to load it under next; the same one: there is nothing more to find out. Nobody asked for one, and it loaded but
+ * needs more; or it did not: libraries may be missing, or its constructors could not have their threads.
+ */
+static uint32_t next_profile(const struct deploy *d, bool good, const struct adv_death *death)
+{
+	if (d->profile_asked || d->timed_out)
+		return d->profile;
+	if (good)
+		return d->needs > d->profile ? d->needs : d->profile;
+	if (d->fault == ADV_BAD_MODULE && d->profile == ADV_PROFILE_STRICT &&
+	    d->control->options.warden->facts.extended)
+		return ADV_PROFILE_LIBC;
+	bool by_constructors = d->fault == ADV_OK && death->code != 0;
+	return by_constructors ? ADV_PROFILE_THREADS : d->profile;
+}
+
+static void inspect_again(struct deploy *d, uint32_t profile)
+{
+	functions_free(d);
+	if (d->profile_why[0] == '\0')
+		snprintf(d->profile_why, sizeof(d->profile_why), "it does not load under %s",
+			 adv_profile_name(d->profile));
+	d->profile = profile;
+	d->fault = ADV_OK;
+	d->reason[0] = '\0';
+	d->loaded = d->timed_out = false;
+	inspect(d);
+}
+
 static void died(struct adv_claim *claim, const struct adv_death *death, const char *reason)
 {
 	struct deploy *d = claim->user;
 	adv_timer_set(&d->timer, UINT64_MAX);
-	if (d->loaded && d->fault == ADV_OK && d->nr_functions > 0) {
-		store(d);
+	bool good = d->loaded && d->fault == ADV_OK && d->nr_functions > 0;
+	uint32_t next = next_profile(d, good, death);
+	if (next != d->profile) {
+		inspect_again(d, next);
 		return;
 	}
-	if (d->libraries == ADV_LIBRARIES_DEFAULT && d->fault == ADV_BAD_MODULE &&
-	    d->control->options.warden->facts.extended) {
-		functions_free(d);
-		d->libraries = ADV_LIBRARIES_EXTENDED;
-		d->fault = ADV_OK;
-		d->reason[0] = '\0';
-		d->loaded = d->timed_out = false;
-		inspect(d);
+	if (good) {
+		store(d);
 		return;
 	}
 	describe_death(d, death, reason);
@@ -223,7 +270,7 @@ static void inspect(struct deploy *d)
 	d->state = DEPLOY_INSPECTING;
 	d->claim = (struct adv_claim){
 		.id = ADV_NO_SANDBOX, .reported = reported, .died = died, .user = d};
-	if (adv_sandboxes_claim(s, NULL, d->libraries, &d->claim) != ADV_OK) {
+	if (adv_sandboxes_claim(s, NULL, d->profile, &d->claim) != ADV_OK) {
 		refuse(d, ADV_NO_CAPACITY, "every sandbox of the node is in use: try again later");
 		return;
 	}
@@ -307,14 +354,34 @@ static bool query_tenants(struct adv_http_request *request, uint32_t *tenants, u
 	return true;
 }
 
+/* False: refused already. Without one the scratch load decides. */
+static bool query_profile(struct adv_http_request *request, uint32_t *profile, bool *asked)
+{
+	const char *text = adv_http_query(request, "profile");
+	*profile = ADV_PROFILE_STRICT;
+	*asked = text != NULL;
+	for (uint32_t p = 0; text != NULL && p < ADV_PROFILES; p++)
+		if (strcmp(text, adv_profile_name(p)) == 0) {
+			*profile = p;
+			return true;
+		}
+	if (text != NULL)
+		adv_http_fail(request, ADV_INVALID,
+			      "profile=%.32s: must be strict, libc or threads", text);
+	return text == NULL;
+}
+
 void adv_deploy_handle(struct adv_control *c, struct adv_http_request *request, const char *name)
 {
 	long is_public = 0, hot = -1;
+	uint32_t profile;
+	bool profile_asked;
 	uint32_t tenants[ADV_MODULE_TENANTS_MAX], nr_tenants;
 	uint64_t size;
 	if (!query_number(request, "public", 1, &is_public) ||
 	    !query_number(request, "hot", 64, &hot) ||
-	    !query_tenants(request, tenants, &nr_tenants))
+	    !query_tenants(request, tenants, &nr_tenants) ||
+	    !query_profile(request, &profile, &profile_asked))
 		return;
 	int memfd = adv_http_take_memfd(request, &size);
 	struct deploy *d = memfd < 0 ? NULL : calloc(1, sizeof(*d));
@@ -332,6 +399,8 @@ void adv_deploy_handle(struct adv_control *c, struct adv_http_request *request, 
 	d->nr_tenants = nr_tenants;
 	memcpy(d->tenants, tenants, nr_tenants * sizeof(*tenants));
 	d->hot = (int)hot;
+	d->profile = profile;
+	d->profile_asked = profile_asked;
 	snprintf(d->name, sizeof(d->name), "%s", name);
 	adv_timer_init(&d->timer, c->loop, timer_fire, d);
 	adv_waiting_start(&d->waiting, request);

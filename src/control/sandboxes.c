@@ -206,10 +206,10 @@ static void box_close(struct box *b)
 	box_retire(b);
 }
 
-static int build(struct adv_sandboxes *s, uint32_t id, uint32_t libraries)
+static int build(struct adv_sandboxes *s, uint32_t id, uint32_t profile)
 {
 	struct adv_warden_request request = {
-		.type = ADV_WARDEN_BUILD, .id = id, .libraries = libraries, .cpu = -1};
+		.type = ADV_WARDEN_BUILD, .id = id, .profile = profile, .cpu = -1};
 	if (box_create(s, id) == NULL)
 		return -ENOMEM;
 	int rc = ask(s, &request, NULL, 0);
@@ -307,7 +307,7 @@ static bool report_ok(struct adv_sandbox_report *r)
 {
 	if (r->type < ADV_REPORT_CONFINED || r->type > ADV_REPORT_FAILED)
 		return false;
-	if (r->nr_functions > ADV_FUNCTIONS_MAX)
+	if (r->nr_functions > ADV_FUNCTIONS_MAX || r->needs >= ADV_PROFILES)
 		return false;
 	r->described = r->described != 0;
 	if (r->type == ADV_REPORT_FUNCTION && r->name[0] == '\0')
@@ -523,7 +523,7 @@ static void carry_out(struct adv_sandboxes *s, const struct adv_pool_order *orde
 	int rc = 0;
 	switch (order->act) {
 	case ADV_POOL_BUILD:
-		rc = build(s, order->id, order->libraries);
+		rc = build(s, order->id, order->profile);
 		if (rc < 0) {
 			adv_pool_failed(s->pool, order->id, adv_clock_monotonic_ns());
 			adv_pool_died(s->pool, order->id);
@@ -573,26 +573,26 @@ static void refill_fire(struct adv_timer *timer)
 
 /* ---- for claims ---- */
 
-static struct adv_pool_module pool_module(const struct adv_module *module, uint32_t libraries)
+static struct adv_pool_module pool_module(const struct adv_module *module, uint32_t profile)
 {
-	struct adv_pool_module m = {.libraries = libraries};
+	struct adv_pool_module m = {.profile = profile};
 	if (module != NULL) {
 		m.key = module->key;
-		m.libraries = module->libraries;
+		m.profile = module->profile;
 		m.poolable = module->poolable;
 	}
 	return m;
 }
 
 enum adv_status adv_sandboxes_claim(struct adv_sandboxes *s, const struct adv_module *module,
-				    uint32_t libraries, struct adv_claim *claim)
+				    uint32_t profile, struct adv_claim *claim)
 {
-	struct adv_pool_module m = pool_module(module, libraries);
+	struct adv_pool_module m = pool_module(module, profile);
 	uint32_t id;
 	enum adv_pool_hit hit = adv_pool_claim(s->pool, &m, &id);
 	if (hit == ADV_POOL_EXHAUSTED)
 		return ADV_NO_CAPACITY;
-	if (hit == ADV_POOL_MISS && build(s, id, m.libraries) < 0) {
+	if (hit == ADV_POOL_MISS && build(s, id, m.profile) < 0) {
 		adv_pool_failed(s->pool, id, adv_clock_monotonic_ns());
 		adv_pool_died(s->pool, id);
 		return ADV_NO_CAPACITY;

@@ -47,10 +47,10 @@ void adv_sandboxes_destroy(struct adv_sandboxes *sandboxes); /* the warden kills
 
 /*
  * Claims a sandbox; it is usable at once: an order to one that is still being built waits in its socket. `module` is NULL
- * for a scratch sandbox with `libraries`. ADV_OK or ADV_NO_CAPACITY.
+ * for a scratch sandbox with `profile`. ADV_OK or ADV_NO_CAPACITY.
  */
 enum adv_status adv_sandboxes_claim(struct adv_sandboxes *sandboxes,
-				    const struct adv_module *module, uint32_t libraries,
+				    const struct adv_module *module, uint32_t profile,
 				    struct adv_claim *claim);
 
 /* Pins it to `cpu` (-1: not), limits its memory (0: not), and hands it the order with copies of the descriptors. 0, -ENOMEM, -EMFILE. */

@@ -117,7 +117,9 @@ static struct adv_module *module_new(const struct adv_module_new *n)
 	for (uint32_t i = 0; i < n->nr_tenants; i++)
 		m->tenants[i] = n->tenants[i];
 	m->hot = n->hot;
-	m->libraries = n->libraries;
+	m->profile = n->profile;
+	snprintf(m->profile_why, sizeof(m->profile_why), "%s",
+		 n->profile_why != NULL ? n->profile_why : "");
 	m->poolable = n->poolable;
 	m->deployed_at = time(NULL);
 	m->functions = calloc(n->nr_functions != 0 ? n->nr_functions : 1, sizeof(*m->functions));

@@ -42,9 +42,11 @@ struct adv_module {
 	bool is_public;
 	uint32_t nr_tenants; /* listed: they may use it too */
 	uint32_t tenants[ADV_MODULE_TENANTS_MAX];
-	int hot;	    /* hot sandboxes asked for at deploy; -1: the node's default */
-	uint32_t libraries; /* enum adv_library_set */
-	bool poolable;	    /* single-threaded after its constructors */
+	int hot;	  /* hot sandboxes asked for at deploy; -1: the node's default */
+	uint32_t profile; /* enum adv_profile */
+	char profile_why
+		[ADV_PROFILE_WHY_MAX]; /* one sentence; "": nothing asked for more than strict */
+	bool poolable;		       /* single-threaded after its constructors */
 	uint32_t nr_functions;
 	struct adv_module_function
 		*functions; /* sorted as the worker sorts them: index = function number */
@@ -94,7 +96,8 @@ struct adv_module_new {
 	uint32_t nr_tenants; /* at most ADV_MODULE_TENANTS_MAX */
 	const uint32_t *tenants;
 	int hot;
-	uint32_t libraries;
+	uint32_t profile;
+	const char *profile_why; /* NULL: nothing to say */
 	bool poolable;
 	uint32_t nr_functions;
 	const struct adv_module_function *functions;

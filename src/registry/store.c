@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 #include "registry/internal.h"
+#include "sandbox/proto.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 struct adv_store {
 	sqlite3 *db;
@@ -20,7 +21,8 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS module("
 	" id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,"
 	" size INTEGER NOT NULL, public INTEGER NOT NULL, hot INTEGER NOT NULL,"
-	" libraries INTEGER NOT NULL, poolable INTEGER NOT NULL, deployed_at INTEGER NOT NULL,"
+	" profile INTEGER NOT NULL, poolable INTEGER NOT NULL, deployed_at INTEGER NOT NULL,"
+	" profile_why TEXT NOT NULL DEFAULT '',"
 	" UNIQUE(owner, name));"
 	"CREATE INDEX IF NOT EXISTS module_digest ON module(digest);"
 	"CREATE TABLE IF NOT EXISTS function("
@@ -36,6 +38,11 @@ static const char schema[] =
 	" polled_us INTEGER NOT NULL, cpu_us INTEGER NOT NULL, calls INTEGER NOT NULL,"
 	" failures INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY(tenant, module)) WITHOUT "
 	"ROWID;";
+
+/* From version 1, which had two sets of libraries where there are profiles now: the same numbers, the same meaning. */
+static const char from_1[] = "ALTER TABLE module RENAME COLUMN libraries TO profile;"
+			     "ALTER TABLE module ADD COLUMN profile_why TEXT NOT NULL DEFAULT '';"
+			     "UPDATE meta SET value = '2' WHERE key = 'schema';";
 
 /* ---- opening ---- */
 
@@ -143,6 +150,8 @@ static int read_identity(struct adv_store *s, char *reason, size_t size)
 		rc = read_meta(s, "schema", version, sizeof(version));
 	if (rc == SQLITE_OK)
 		rc = read_meta(s, "node_id", s->node_id, sizeof(s->node_id));
+	if (rc == SQLITE_OK && strtol(version, NULL, 10) == 1)
+		rc = run(s, from_1);
 	if (rc == SQLITE_OK && strtol(version, NULL, 10) > SCHEMA_VERSION) {
 		snprintf(reason, size,
 			 "the registry was written by a newer Adverb (schema %s, this one has %d)",
@@ -271,9 +280,13 @@ static struct adv_module *read_module(struct adv_store *s, sqlite3_stmt *q, int 
 	m->size_bytes = (uint64_t)sqlite3_column_int64(q, 4);
 	m->is_public = sqlite3_column_int(q, 5) != 0;
 	m->hot = sqlite3_column_int(q, 6);
-	m->libraries = (uint32_t)sqlite3_column_int(q, 7);
+	m->profile = (uint32_t)sqlite3_column_int(q, 7);
+	if (m->profile >= ADV_PROFILES)
+		m->profile = ADV_PROFILE_STRICT; /* whoever wrote that: no more than anyone may */
 	m->poolable = sqlite3_column_int(q, 8) != 0;
 	m->deployed_at = sqlite3_column_int64(q, 9);
+	snprintf(m->profile_why, sizeof(m->profile_why), "%s",
+		 (const char *)sqlite3_column_text(q, 10));
 	*rc = read_functions(s, sqlite3_column_int64(q, 0), m);
 	if (*rc == SQLITE_OK)
 		*rc = read_tenants(s, sqlite3_column_int64(q, 0), m);
@@ -289,8 +302,8 @@ int adv_store_read_modules(struct adv_store *s, int (*each)(void *user, struct a
 	sqlite3_stmt *q;
 	int rc = sqlite3_prepare_v2(
 		s->db,
-		"SELECT id, owner, name, digest, size, public, hot, libraries, poolable,"
-		" deployed_at FROM module ORDER BY owner, name",
+		"SELECT id, owner, name, digest, size, public, hot, profile, poolable,"
+		" deployed_at, profile_why FROM module ORDER BY owner, name",
 		-1, &q, NULL);
 	while (rc == SQLITE_OK && (rc = sqlite3_step(q)) == SQLITE_ROW) {
 		struct adv_module *m = read_module(s, q, &rc);
@@ -345,8 +358,8 @@ static int put_row(struct adv_store *s, const struct adv_module *m)
 	sqlite3_stmt *q;
 	int rc = sqlite3_prepare_v2(
 		s->db,
-		"INSERT INTO module(owner, name, digest, size, public, hot, libraries,"
-		" poolable, deployed_at) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"INSERT INTO module(owner, name, digest, size, public, hot, profile,"
+		" poolable, deployed_at, profile_why) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		-1, &q, NULL);
 	if (rc != SQLITE_OK)
 		return rc;
@@ -356,9 +369,10 @@ static int put_row(struct adv_store *s, const struct adv_module *m)
 	sqlite3_bind_int64(q, 4, (sqlite3_int64)m->size_bytes);
 	sqlite3_bind_int(q, 5, m->is_public);
 	sqlite3_bind_int(q, 6, m->hot);
-	sqlite3_bind_int64(q, 7, m->libraries);
+	sqlite3_bind_int64(q, 7, m->profile);
 	sqlite3_bind_int(q, 8, m->poolable);
 	sqlite3_bind_int64(q, 9, m->deployed_at);
+	sqlite3_bind_text(q, 10, m->profile_why, -1, SQLITE_STATIC);
 	rc = sqlite3_step(q);
 	sqlite3_finalize(q);
 	return rc == SQLITE_DONE ? SQLITE_OK : rc;

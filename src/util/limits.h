@@ -97,6 +97,8 @@
 #define ADV_POOL_HOT_DEFAULT	 1 /* for each module used of late */
 #define ADV_POOL_HOT_MODULES_MAX 8
 #define ADV_SANDBOX_NOFILE	 64
+#define ADV_PROFILE_WHY_MAX	 96
+#define ADV_SANDBOX_THREADS	 64 /* under the profile that has threads */
 #define ADV_SANDBOX_STACK_BYTES	 (8 * ADV_MIB)
 
 /* The range of uids that only sandboxes use, when the node runs as root: base, then base + 1 + index. */

@@ -181,10 +181,10 @@ static bool wait_event(struct box *b, uint32_t type, int *fds)
 	return false;
 }
 
-bool box_build(struct adv_warden *warden, uint32_t id, uint32_t libraries, struct box *b)
+bool box_build(struct adv_warden *warden, uint32_t id, uint32_t profile, struct box *b)
 {
 	const struct adv_warden_request request = {
-		.type = ADV_WARDEN_BUILD, .id = id, .libraries = libraries, .cpu = -1};
+		.type = ADV_WARDEN_BUILD, .id = id, .profile = profile, .cpu = -1};
 	struct adv_sandbox_report r;
 	int fds[2] = {-1, -1};
 	memset(b, 0, sizeof(*b));
@@ -293,7 +293,7 @@ static void inspect(struct adv_warden *warden, int index)
 					     .id = ADV_SANDBOXES_MAX - 1,
 					     .cpu = -1,
 					     .order.type = ADV_ORDER_INSPECT};
-	if (box_build(warden, request.id, ADV_LIBRARIES_DEFAULT, &b)) {
+	if (box_build(warden, request.id, ADV_PROFILE_STRICT, &b)) {
 		box_order(&b, &request, &modules[index].fd, 1);
 		while (box_report(&b, &r) && r.type == ADV_REPORT_FUNCTION)
 			memcpy(modules[index].functions[modules[index].nr_functions++], r.name, 63);

@@ -66,7 +66,7 @@ static bool measure_cold(struct adv_warden *warden)
 	struct box b;
 	struct lane_memory l;
 	uint64_t begun_ns = adv_clock_monotonic_ns();
-	bool ok = box_build(warden, 0, ADV_LIBRARIES_DEFAULT, &b);
+	bool ok = box_build(warden, 0, ADV_PROFILE_STRICT, &b);
 	add(&build, begun_ns);
 	warden_part.ns[warden_part.nr++] = b.build_ns;
 	lane_create(&l, 4, 65536, 65536);
@@ -92,7 +92,7 @@ static bool measure_hot(struct adv_warden *warden)
 	int module = module_fd("echo");
 	const struct adv_warden_request load = {
 		.type = ADV_WARDEN_ORDER, .id = 0, .cpu = -1, .order.type = ADV_ORDER_LOAD};
-	bool ok = box_build(warden, 0, ADV_LIBRARIES_DEFAULT, &b);
+	bool ok = box_build(warden, 0, ADV_PROFILE_STRICT, &b);
 	box_order(&b, &load, &module, 1);
 	ok = ok && box_report(&b, &r) && r.type == ADV_REPORT_LOADED;
 	lane_create(&l, 4, 65536, 65536);
@@ -116,7 +116,7 @@ static void measure_memory(struct adv_warden *warden)
 	char text[4096];
 	unsigned long total = 0, kib;
 	for (uint32_t i = 0; i < POOL; i++)
-		box_build(warden, i, ADV_LIBRARIES_DEFAULT, &b[i]);
+		box_build(warden, i, ADV_PROFILE_STRICT, &b[i]);
 	for (uint32_t i = 0; i < POOL; i++)
 		if (proc_read(b[i].pid, "smaps_rollup", text, sizeof(text)) &&
 		    sscanf(proc_field(text, "Pss"), "%lu", &kib) == 1)

@@ -20,7 +20,7 @@ static bool serve(struct adv_warden *warden, const char *module, struct box *b,
 		return false;
 	}
 	lane_create(l, 2, 65536, 65536);
-	if (box_build(warden, 7, ADV_LIBRARIES_DEFAULT, b) && box_serve(b, module, l))
+	if (box_build(warden, 7, ADV_PROFILE_STRICT, b) && box_serve(b, module, l))
 		return true;
 	check(false, "a sandbox serves %s: %s", module, b->reason);
 	box_release(b);

@@ -44,7 +44,7 @@ static void populate(struct adv_warden *warden, struct box *boxes, int *pidfds,
 {
 	int number = function_number(warden, "acts", "loops");
 	for (uint32_t i = 0; i < PIDS; i++) {
-		check(box_build(warden, i, ADV_LIBRARIES_DEFAULT, &boxes[i]), "a sandbox: %s",
+		check(box_build(warden, i, ADV_PROFILE_STRICT, &boxes[i]), "a sandbox: %s",
 		      boxes[i].reason);
 		pidfds[i] = (int)syscall(SYS_pidfd_open, boxes[i].pid, 0);
 	}
@@ -94,7 +94,7 @@ static void test_killed_node(void)
 	if (node == 0) {
 		struct adv_warden warden = start_warden(NULL);
 		struct box b;
-		box_build(&warden, 0, ADV_LIBRARIES_DEFAULT, &b);
+		box_build(&warden, 0, ADV_PROFILE_STRICT, &b);
 		pid_of[0] = warden.pid;
 		pid_of[1] = b.pid;
 		if (write(pipe_fds[1], pid_of, sizeof(pid_of)) != sizeof(pid_of))
@@ -123,7 +123,7 @@ static void test_signals(void)
 	kill(warden.pid, SIGTERM);
 	kill(warden.pid, SIGINT);
 	kill(warden.pid, SIGHUP);
-	check(box_build(&warden, 0, ADV_LIBRARIES_DEFAULT, &b), "the warden ignores SIGTERM");
+	check(box_build(&warden, 0, ADV_PROFILE_STRICT, &b), "the warden ignores SIGTERM");
 	check(getsid(warden.pid) == warden.pid, "and is in a session of its own");
 	check(getsid(b.pid) == b.pid, "and so is a sandbox: kill(0) does not reach the warden");
 	box_release(&b);
@@ -169,8 +169,7 @@ static void test_jpeg(const char *config)
 	check(warden.facts.extended == 1, "the facts say that there are further libraries");
 	if (module_fd("jpeg") < 0) {
 		skip("modules", "it was not built", "module jpeg");
-	} else if (check(box_build(&warden, 0, ADV_LIBRARIES_EXTENDED, &b) &&
-				 box_serve(&b, "jpeg", &l),
+	} else if (check(box_build(&warden, 0, ADV_PROFILE_LIBC, &b) && box_serve(&b, "jpeg", &l),
 			 "a module with an allowed library loads: %s", b.reason)) {
 		struct adv_result r = call(&b, &l, 0, NULL, 0);
 		check(r.status == ADV_OK && r.length > 0, "and uses it: %s",
@@ -178,8 +177,8 @@ static void test_jpeg(const char *config)
 		box_release(&b);
 	}
 	if (module_fd("jpeg") >= 0) {
-		check(box_build(&warden, 1, ADV_LIBRARIES_DEFAULT, &b) &&
-			      !box_serve(&b, "jpeg", &l) && strstr(b.reason, "libjpeg") != NULL,
+		check(box_build(&warden, 1, ADV_PROFILE_STRICT, &b) && !box_serve(&b, "jpeg", &l) &&
+			      strstr(b.reason, "libjpeg") != NULL,
 		      "in the default set there is none: %s", b.reason);
 		box_release(&b);
 	}
@@ -294,7 +293,7 @@ static void few_descriptors(void)
 	struct box boxes[64];
 	unsigned built = 0;
 	/* The test's own descriptors are closed at once: the warden is to run out first. */
-	while (built < 64 && box_build(&warden, built, ADV_LIBRARIES_DEFAULT, &boxes[built])) {
+	while (built < 64 && box_build(&warden, built, ADV_PROFILE_STRICT, &boxes[built])) {
 		close(boxes[built].report);
 		close(boxes[built].log);
 		boxes[built].report = boxes[built].log = -1;
@@ -303,7 +302,7 @@ static void few_descriptors(void)
 	check(built > 0 && built < 64 && strstr(boxes[built].reason, "open files") != NULL,
 	      "after %u sandboxes there are no descriptors: %s", built, boxes[built].reason);
 	box_release(&boxes[0]);
-	check(box_build(&warden, 0, ADV_LIBRARIES_DEFAULT, &boxes[0]),
+	check(box_build(&warden, 0, ADV_PROFILE_STRICT, &boxes[0]),
 	      "and the next is made when there are: %s", boxes[0].reason);
 	adv_warden_stop(&warden);
 }
@@ -341,7 +340,7 @@ static void drop(void)
 	ADV_CLEANUP_FD int again = open(path, O_RDONLY | O_CLOEXEC);
 	check(again >= 0, "it still opens its own memory read-only by /proc/self/fd: %s",
 	      strerror(errno));
-	check(box_build(&warden, 0, ADV_LIBRARIES_DEFAULT, &b), "and its warden goes on: %s",
+	check(box_build(&warden, 0, ADV_PROFILE_STRICT, &b), "and its warden goes on: %s",
 	      b.reason);
 	box_release(&b);
 	adv_warden_stop(&warden);

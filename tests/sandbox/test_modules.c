@@ -22,8 +22,7 @@ static const struct adv_warden_request inspect_request = {
 /* A sandbox that has been told to inspect the module of this descriptor. */
 static bool inspect(struct adv_warden *warden, int fd, struct box *b)
 {
-	if (!check(box_build(warden, 3, ADV_LIBRARIES_DEFAULT, b), "a scratch sandbox: %s",
-		   b->reason))
+	if (!check(box_build(warden, 3, ADV_PROFILE_STRICT, b), "a scratch sandbox: %s", b->reason))
 		return false;
 	box_order(b, &inspect_request, &fd, 1);
 	return true;

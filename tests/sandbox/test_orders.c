@@ -22,7 +22,7 @@ static void test_hot_claim(struct adv_warden *warden)
 	const struct adv_warden_request load = {
 		.type = ADV_WARDEN_ORDER, .id = 5, .cpu = -1, .order.type = ADV_ORDER_LOAD};
 	lane_create(&l, 4, 4096, 4096);
-	check(box_build(warden, 5, ADV_LIBRARIES_DEFAULT, &b), "a sandbox for the hot pool");
+	check(box_build(warden, 5, ADV_PROFILE_STRICT, &b), "a sandbox for the hot pool");
 	box_order(&b, &load, &module, 1);
 	check(box_report(&b, &r) && r.type == ADV_REPORT_LOADED && r.nr_functions == 3,
 	      "it loads ahead: %s", r.text);
@@ -57,7 +57,7 @@ static void test_hot_claim_by_the_node(struct adv_warden *warden)
 					  .order.type = ADV_ORDER_LOAD};
 	const struct adv_warden_request pin = {.type = ADV_WARDEN_PIN, .id = 5, .cpu = 0};
 	lane_create(&l, 4, 4096, 4096);
-	check(box_build(warden, 5, ADV_LIBRARIES_DEFAULT, &b), "a sandbox for the hot pool");
+	check(box_build(warden, 5, ADV_PROFILE_STRICT, &b), "a sandbox for the hot pool");
 	box_order(&b, &load, &module, 1);
 	check(box_report(&b, &r) && r.type == ADV_REPORT_LOADED, "it loads, limited: %s", r.text);
 	unsigned long limit = 0;
@@ -97,7 +97,7 @@ static void test_inside(struct adv_warden *warden)
 	int32_t errors[8] = {0};
 	bool blind = true;
 	lane_create(&l, 2, 4096, 4096);
-	if (check(box_build(warden, 5, ADV_LIBRARIES_DEFAULT, &b) && box_serve(&b, "acts", &l),
+	if (check(box_build(warden, 5, ADV_PROFILE_STRICT, &b) && box_serve(&b, "acts", &l),
 		  "a sandbox to look around in: %s", b.reason)) {
 		int number = function_number(warden, "acts", "describes_itself");
 		struct adv_result r = call(&b, &l, (uint16_t)number, NULL, 0);
@@ -126,7 +126,7 @@ static void test_mismatch(struct adv_warden *warden, const char *what,
 	struct box b;
 	struct adv_sandbox_report r = {0};
 	uint32_t detail;
-	if (!check(box_build(warden, request->id, ADV_LIBRARIES_DEFAULT, &b), "a sandbox"))
+	if (!check(box_build(warden, request->id, ADV_PROFILE_STRICT, &b), "a sandbox"))
 		return;
 	box_order(&b, request, fds, nr_fds);
 	while (box_report(&b, &r) && r.type != ADV_REPORT_FAILED)
@@ -176,7 +176,7 @@ static void test_other_module(struct adv_warden *warden)
 		.cpu = -1,
 		.order = {.type = ADV_ORDER_LOAD, .nr_functions = 9},
 	};
-	if (check(box_build(warden, 5, ADV_LIBRARIES_DEFAULT, &b), "a sandbox")) {
+	if (check(box_build(warden, 5, ADV_PROFILE_STRICT, &b), "a sandbox")) {
 		box_order(&b, &load, &module, 1);
 		check(box_report(&b, &r) && r.type == ADV_REPORT_FAILED &&
 			      r.status == ADV_BAD_MODULE && strstr(r.text, "had 9") != NULL,
@@ -230,9 +230,9 @@ static void test_bad_requests(struct adv_warden *warden, struct box *b)
 	r.id = ADV_SANDBOXES_MAX;
 	expect_refused(warden, "an id out of range", &r, sizeof(r), NULL, 0);
 	r.id = 100;
-	r.libraries = 9;
+	r.profile = 9;
 	expect_refused(warden, "a library set that is none", &r, sizeof(r), NULL, 0);
-	r.libraries = 0;
+	r.profile = 0;
 	expect_refused(warden, "a build with descriptors", &r, sizeof(r), fds, 1);
 	r.type = 77;
 	expect_refused(warden, "an unknown type", &r, sizeof(r), NULL, 0);
@@ -296,7 +296,7 @@ static void test_the_warden_stays(struct adv_warden *warden)
 	const struct adv_warden_request stay = {
 		.type = ADV_WARDEN_PIN, .id = ADV_WARDEN_ITSELF, .cpu = 0};
 	warden_send(warden, &stay, sizeof(stay), NULL, 0);
-	if (!check(box_build(warden, 10, ADV_LIBRARIES_DEFAULT, &b), "one more sandbox"))
+	if (!check(box_build(warden, 10, ADV_PROFILE_STRICT, &b), "one more sandbox"))
 		return;
 	check(proc_read(warden->pid, "status", status, sizeof(status)) &&
 		      strcmp(proc_field(status, "Cpus_allowed_list"), "0") == 0,
@@ -310,7 +310,7 @@ static void test_the_warden_stays(struct adv_warden *warden)
 void test_requests(struct adv_warden *warden)
 {
 	struct box b;
-	if (!check(box_build(warden, 9, ADV_LIBRARIES_DEFAULT, &b), "a sandbox"))
+	if (!check(box_build(warden, 9, ADV_PROFILE_STRICT, &b), "a sandbox"))
 		return;
 	test_bad_requests(warden, &b);
 	check(b.death.code == 0, "it lives on");
@@ -319,12 +319,5 @@ void test_requests(struct adv_warden *warden)
 	if (warden->facts.root)
 		check(warden_descriptors(warden) <= 10,
 		      "the warden has no descriptor left over: %u", warden_descriptors(warden));
-	struct adv_warden_request r = {
-		.type = ADV_WARDEN_BUILD, .id = 9, .cpu = -1, .libraries = ADV_LIBRARIES_EXTENDED};
-	struct adv_warden_event event;
-	warden_send(warden, &r, sizeof(r), NULL, 0);
-	check(warden_event(warden, &event, NULL) && event.type == ADV_EVENT_FAILED &&
-		      strstr(event.text, "libraries=") != NULL,
-	      "no extended set without configuration: %s", event.text);
 	test_the_warden_stays(warden);
 }

@@ -190,10 +190,10 @@ static void test_undumpable(const struct box *b)
 void test_walls(struct adv_warden *warden)
 {
 	struct box b, other;
-	if (!check(box_build(warden, 0, ADV_LIBRARIES_DEFAULT, &b), "a sandbox is built: %s",
+	if (!check(box_build(warden, 0, ADV_PROFILE_STRICT, &b), "a sandbox is built: %s",
 		   b.reason))
 		return;
-	check(box_build(warden, 1, ADV_LIBRARIES_DEFAULT, &other), "and a second one: %s",
+	check(box_build(warden, 1, ADV_PROFILE_STRICT, &other), "and a second one: %s",
 	      other.reason);
 	test_status(&b, &warden->facts);
 	test_limits(&b);

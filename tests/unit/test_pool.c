@@ -20,7 +20,7 @@ static const struct adv_pool_module a = {.key = 11, .poolable = true};
 static const struct adv_pool_module b = {.key = 22, .poolable = true};
 static const struct adv_pool_module c = {.key = 33, .poolable = true};
 static const struct adv_pool_module extended = {
-	.key = 44, .libraries = ADV_LIBRARIES_EXTENDED, .poolable = true};
+	.key = 44, .profile = ADV_PROFILE_LIBC, .poolable = true};
 static const struct adv_pool_module threaded = {.key = 55};
 static const struct adv_pool_module scratch = {.key = 0};
 
@@ -132,7 +132,7 @@ Test(pool, builds_a_bounded_number_at_a_time)
 {
 	struct adv_pool_order first = next(ADV_POOL_BUILD, 0), second = next(ADV_POOL_BUILD, 0);
 	cr_assert_neq(first.id, second.id);
-	cr_assert_eq(first.libraries, ADV_LIBRARIES_DEFAULT);
+	cr_assert_eq(first.profile, ADV_PROFILE_STRICT);
 	next(ADV_POOL_IDLE, 0);
 	cr_assert_eq(stats().building, 2);
 	carry_out(&first);
@@ -326,15 +326,35 @@ Test(pool, a_load_that_fails_is_not_tried_again)
 	next(ADV_POOL_LOAD, 0);
 }
 
-/* ---- library sets ---- */
+/* ---- profiles ---- */
 
-Test(pool, library_sets_are_kept_apart)
+/* One that is not loaded ahead finds a sandbox of its profile all the same. */
+Test(pool, a_threaded_module_has_cold_sandboxes_of_its_profile)
+{
+	static const struct adv_pool_module parallel = {.key = 66, .profile = ADV_PROFILE_THREADS};
+	settle(0);
+	claim(&parallel, ADV_POOL_MISS);
+	adv_pool_module_used(pool, &parallel, -1);
+	settle(0);
+	cr_assert_eq(stats().cold, 4);
+	cr_assert_eq(stats().hot, 0);
+	claim(&parallel, ADV_POOL_HIT_COLD);
+	settle(0);
+	adv_pool_module_used(pool, &parallel, 100);
+	settle(0);
+	cr_assert_eq(stats().cold, 6, "as many as there are of strict, and no more");
+	adv_pool_module_gone(pool, parallel.key);
+	settle(0);
+	cr_assert_eq(stats().cold, 3);
+}
+
+Test(pool, profiles_are_kept_apart)
 {
 	settle(0);
 	claim(&extended, ADV_POOL_MISS);
 	adv_pool_module_used(pool, &extended, -1);
 	struct adv_pool_order order = next(ADV_POOL_BUILD, 0);
-	cr_assert_eq(order.libraries, ADV_LIBRARIES_EXTENDED);
+	cr_assert_eq(order.profile, ADV_PROFILE_LIBC);
 	carry_out(&order);
 	cr_assert_eq(next(ADV_POOL_LOAD, 0).id, order.id);
 	carry_out(&(struct adv_pool_order){.act = ADV_POOL_LOAD, .id = order.id});

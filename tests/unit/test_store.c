@@ -45,10 +45,15 @@ static void set_up(void)
 	snprintf(state, sizeof(state), "%s/state", top);
 }
 
-static void tear_down(void)
+static void close_it(void)
 {
 	adv_registry_close(r);
 	r = NULL;
+}
+
+static void tear_down(void)
+{
+	close_it();
 	nftw(top, delete_it, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -453,7 +458,8 @@ Test(store, everything_is_there_after_reopening)
 	struct adv_module_new n = new_of(4294967295u, "m", digest, checked("one", digest));
 	n.is_public = n.poolable = true;
 	n.hot = 7;
-	n.libraries = 3;
+	n.profile = 2;
+	n.profile_why = "it uses pthread_create";
 	cr_assert_eq(adv_registry_commit(r, &n, &m, ended, &e), 0);
 	cr_assert_eq(await(&e), ADV_OK, "%s", e.reason);
 	int64_t deployed_at = m->deployed_at;
@@ -466,7 +472,8 @@ Test(store, everything_is_there_after_reopening)
 	cr_assert_eq(m->deployed_at, deployed_at);
 	cr_assert(m->is_public && m->poolable && m->current);
 	cr_assert_eq(m->hot, 7);
-	cr_assert_eq(m->libraries, 3);
+	cr_assert_eq(m->profile, 2);
+	cr_assert_str_eq(m->profile_why, "it uses pthread_create");
 	cr_assert_eq(m->memfd, -1);
 	cr_assert_eq(m->nr_functions, 2);
 	for (size_t i = 0; i < 2; i++) {
@@ -621,18 +628,27 @@ Test(store, one_node_at_a_time)
 Test(store, a_damaged_database)
 {
 	open_it();
-	adv_registry_close(r);
-	r = NULL;
+	close_it();
 	create(in_state("registry.db"),
 	       "This has never been a database, whatever its name may say.");
 	open_fails(-EUCLEAN, "damaged");
 }
 
+Test(store, an_older_database)
+{
+	open_it();
+	cr_assert_not_null(put(ALICE, "m", "one", false));
+	close_it();
+	sql("UPDATE module SET profile = 1; ALTER TABLE module DROP COLUMN profile_why; UPDATE "
+	    "meta SET value = '1'; ALTER TABLE module RENAME COLUMN profile TO libraries");
+	open_it();
+	cr_assert_eq(adv_registry_find(r, ALICE, "m")->profile, 1);
+}
+
 Test(store, a_newer_database)
 {
 	open_it();
-	adv_registry_close(r);
-	r = NULL;
+	close_it();
 	sql("UPDATE meta SET value = '99' WHERE key = 'schema'");
 	open_fails(-EUCLEAN, "newer Adverb");
 }
@@ -653,7 +669,7 @@ Test(store, no_more_than_the_maximum)
 	open_it();
 	adv_registry_close(r);
 	sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4096) "
-	    "INSERT INTO module SELECT i, 1000, 'm' || i, 'x', 0, 0, 0, 0, 0, 0 FROM n");
+	    "INSERT INTO module SELECT i, 1000, 'm' || i, 'x', 0, 0, 0, 0, 0, 0, '' FROM n");
 	cr_assert_eq(ADV_MODULES_MAX, 4096);
 	open_it();
 	int fd = checked("one", digest);
@@ -679,8 +695,7 @@ Test(store, a_directory_without_permission)
 	cr_assert_null(put(ALICE, "other", "three", false));
 	cr_assert(holds(adv_registry_find(r, ALICE, "m")->memfd, "one"));
 	cr_assert_eq(files(), 1);
-	adv_registry_close(r);
-	r = NULL;
+	close_it();
 	open_fails(-EACCES, "modules");
 	cr_assert_eq(chmod(in_state("modules"), 0700), 0);
 	open_it();
@@ -705,8 +720,7 @@ static void mount_small(void)
 
 static void unmount(void)
 {
-	adv_registry_close(r);
-	r = NULL;
+	close_it();
 	umount2(top, MNT_DETACH);
 }
 
@@ -776,8 +790,7 @@ Test(store, a_read_only_file_system)
 	mount_small();
 	open_it();
 	cr_assert_not_null(put(ALICE, "m", "one", false));
-	adv_registry_close(r);
-	r = NULL;
+	close_it();
 	cr_assert_eq(mount(NULL, top, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
 	open_fails(-EROFS, "modules");
 	cr_assert_eq(mount(NULL, top, NULL, MS_REMOUNT, NULL), 0);
