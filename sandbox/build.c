@@ -85,16 +85,10 @@ static int start(const struct adv_plan *plan, int cgroup, uint32_t id, struct ad
 	return 0;
 }
 
-int adv_build(const struct adv_plan *plan, const struct adv_cgroups *cgroups, uint32_t id,
+int adv_build(const struct adv_plan *plan, struct adv_cgroups *cgroups, uint32_t id,
 	      uint32_t profile, struct adv_built *built, struct adv_failure *failure)
 {
 	int pair[2], log[2];
-	ADV_CLEANUP_FD int cgroup = -1;
-	if (cgroups->base >= 0) {
-		cgroup = adv_cgroups_make(cgroups, id, failure);
-		if (cgroup < 0)
-			return cgroup;
-	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return adv_failure_set(failure, errno, "raise the limit of open files",
 				       "could not make a socket for a sandbox");
@@ -109,12 +103,20 @@ int adv_build(const struct adv_plan *plan, const struct adv_cgroups *cgroups, ui
 	struct adv_cell cell = {
 		.plan = plan, .profile = profile, .socket = theirs, .log = log_write};
 	pid_t pid;
+	uint64_t group = 0;
+	ADV_CLEANUP_FD int cgroup = -1;
+	if (cgroups->base >= 0) {
+		cgroup = adv_cgroups_make(cgroups, profile, &group, failure);
+		if (cgroup < 0)
+			return cgroup;
+	}
 	int rc = start(plan, cgroup, id, &cell, ours, &pid, failure);
 	if (rc < 0) {
 		if (cgroups->base >= 0)
-			adv_cgroups_remove(cgroups, id);
+			adv_cgroups_remove(cgroups, group);
 		return rc;
 	}
+	built->group = group;
 	built->pid = pid;
 	built->socket = adv_fd_steal(&ours);
 	built->log = adv_fd_steal(&log_read);

@@ -1,10 +1,12 @@
 /*
- * cgroup.c - cgroup v2: one group for each sandbox below the group that was delegated to this node.
+ * cgroup.c - cgroup v2: one group for each lease below the group that was delegated to this node, made with its first sandbox.
  * The warden's only thread. Nothing here waits for a sandbox.
  *
  * The node's group must have no other processes: then it is ours (a systemd unit or scope with Delegate=yes). The node and the warden
- * move to GROUP/node, since a group with controllers has no processes of its own; sandboxes live in GROUP/sandboxes/ID.
+ * move to GROUP/node, since a group with controllers has no processes of its own; sandboxes live in GROUP/sandboxes/NUMBER.
+ * A sandbox is cloned into a group of its own; when it joins a lease that has workers already, it moves into theirs.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,9 +19,11 @@
 #include "sandbox/warden.h"
 #include "util/fd.h"
 
-#define PROCS_MAX    2
-#define REMOVE_TRIES 200
-#define REMOVE_NS    (1 * ADV_MS)
+#define PROCS_MAX     2
+#define CPU_PERIOD_US 100000
+#define CPU_SLACK_US  5000
+#define REMOVE_TRIES  200
+#define REMOVE_NS     (1 * ADV_MS)
 
 static int write_at(int dir, const char *file, const char *text)
 {
@@ -155,34 +159,54 @@ static int take_over(int group)
 	return rc < 0 ? rc : adv_fd_steal(&base);
 }
 
-static void group_name(uint32_t id, char *name, size_t size)
+/* A further controller for the sandboxes' groups, where it was delegated too. */
+static bool have_too(int group, int base, const char *controller)
 {
-	snprintf(name, size, "%u", id);
+	char word[16];
+	snprintf(word, sizeof(word), "+%s", controller);
+	return write_at(group, "cgroup.subtree_control", word) == 0 &&
+	       write_at(base, "cgroup.subtree_control", word) == 0;
+}
+
+static void group_name(uint64_t number, char *name, size_t size)
+{
+	snprintf(name, size, "%llu", (unsigned long long)number);
+}
+
+/* With everything in it. */
+static void end_group(int base, const char *name)
+{
+	const struct timespec pause = {.tv_nsec = REMOVE_NS};
+	char file[64];
+	if (unlinkat(base, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return;
+	snprintf(file, sizeof(file), "%.32s/cgroup.kill", name);
+	write_at(base, file, "1");
+	for (int i = 0; i < REMOVE_TRIES; i++) {
+		if (unlinkat(base, name, AT_REMOVEDIR) == 0 || errno != EBUSY)
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* A predecessor that was killed left its groups; its sandboxes died with it, or die now. */
 static void sweep(const struct adv_cgroups *cgroups)
 {
-	const struct timespec pause = {.tv_nsec = REMOVE_NS};
-	char file[32];
-	for (uint32_t id = 0; id < ADV_SANDBOXES_MAX; id++) {
-		group_name(id, file, sizeof(file));
-		if (unlinkat(cgroups->base, file, AT_REMOVEDIR) == 0 || errno == ENOENT)
-			continue;
-		snprintf(file, sizeof(file), "%u/cgroup.kill", id);
-		write_at(cgroups->base, file, "1");
-		group_name(id, file, sizeof(file));
-		for (int i = 0; i < REMOVE_TRIES; i++) {
-			if (unlinkat(cgroups->base, file, AT_REMOVEDIR) == 0 || errno != EBUSY)
-				break;
-			nanosleep(&pause, NULL);
-		}
+	int fd = openat(cgroups->base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (dir == NULL) {
+		adv_fd_close(&fd);
+		return;
 	}
+	for (struct dirent *e; (e = readdir(dir)) != NULL;)
+		if (e->d_type == DT_DIR && e->d_name[0] >= '0' && e->d_name[0] <= '9')
+			end_group(cgroups->base, e->d_name);
+	closedir(dir);
 }
 
 void adv_cgroups_init(struct adv_cgroups *cgroups)
 {
-	cgroups->base = -1;
+	*cgroups = (struct adv_cgroups){.base = -1};
 	ADV_CLEANUP_FD int group = open_group();
 	if (group < 0)
 		return;
@@ -190,24 +214,40 @@ void adv_cgroups_init(struct adv_cgroups *cgroups)
 	if (base < 0)
 		return;
 	cgroups->base = base;
+	cgroups->cpu = have_too(group, base, "cpu");
+	cgroups->cpuset = have_too(group, base, "cpuset");
 	sweep(cgroups);
 }
 
-/* ---- one sandbox's ---- */
+/* ---- one group ---- */
 
-static int limit(int group, uint64_t memory_bytes)
+static int write_number(int group, const char *file, uint64_t value)
 {
 	char text[32];
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)memory_bytes);
-	return write_at(group, "memory.max", text);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return write_at(group, file, text);
 }
 
-/* What swaps is not limited and not quick; a sandbox has one process, which is enough to kill. */
-static int set_up(int group)
+/* So much of the machine's time as it has workers; a little more, so that one that spins is never held up for having used all of its own. */
+static int limit_cpu(int group, uint32_t nr_workers)
 {
-	int rc = limit(group, ADV_LEASE_MEMORY_DEFAULT);
+	char text[48];
+	snprintf(text, sizeof(text), "%u %u", nr_workers * (CPU_PERIOD_US + CPU_SLACK_US),
+		 CPU_PERIOD_US);
+	return write_at(group, "cpu.max", text);
+}
+
+static uint32_t threads_of(uint32_t profile)
+{
+	return profile == ADV_PROFILE_THREADS ? ADV_SANDBOX_THREADS : 1;
+}
+
+/* What swaps is not limited and not quick; what is left of a lease that the kernel had to kill in is worth nothing. */
+static int set_up(const struct adv_cgroups *cgroups, int group, uint32_t profile)
+{
+	int rc = write_number(group, "memory.max", ADV_LEASE_MEMORY_DEFAULT);
 	if (rc == 0)
-		rc = write_at(group, "pids.max", "1");
+		rc = write_number(group, "pids.max", threads_of(profile));
 	if (rc == 0)
 		rc = write_at(group, "memory.oom.group", "1");
 	if (rc == 0) {
@@ -215,48 +255,81 @@ static int set_up(int group)
 		if (rc == -ENOENT) /* a kernel without swap accounting */
 			rc = 0;
 	}
+	if (rc == 0 && cgroups->cpu)
+		rc = limit_cpu(group, 1);
 	return rc;
 }
 
-int adv_cgroups_make(const struct adv_cgroups *cgroups, uint32_t id, struct adv_failure *failure)
+int adv_cgroups_make(struct adv_cgroups *cgroups, uint32_t profile, uint64_t *number,
+		     struct adv_failure *failure)
 {
-	char name[16];
-	group_name(id, name, sizeof(name));
-	/* One that could not be removed in time: gone by now. */
-	if (unlinkat(cgroups->base, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return adv_failure_set(failure, errno, NULL,
-				       "could not remove the old cgroup sandboxes/%u", id);
+	char name[24];
+	uint64_t n = ++cgroups->last;
+	group_name(n, name, sizeof(name));
 	ADV_CLEANUP_FD int group = open_dir_at(cgroups->base, name);
-	int rc = group < 0 ? group : set_up(group);
+	int rc = group < 0 ? group : set_up(cgroups, group, profile);
 	if (rc < 0) {
 		unlinkat(cgroups->base, name, AT_REMOVEDIR);
 		return adv_failure_set(failure, -rc, "is Delegate=yes still set for its unit?",
-				       "could not make the cgroup sandboxes/%u", id);
+				       "could not make the cgroup sandboxes/%s", name);
 	}
+	*number = n;
 	return adv_fd_steal(&group);
 }
 
-int adv_cgroups_limit(const struct adv_cgroups *cgroups, uint32_t id, uint64_t memory_bytes)
+static int open_number(const struct adv_cgroups *cgroups, uint64_t number)
 {
-	char name[16];
-	group_name(id, name, sizeof(name));
-	ADV_CLEANUP_FD int group = openat(cgroups->base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return group < 0 ? -errno : limit(group, memory_bytes);
+	char name[24];
+	group_name(number, name, sizeof(name));
+	int group = openat(cgroups->base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return group < 0 ? -errno : group;
 }
 
-uint32_t adv_cgroups_oom_kills(const struct adv_cgroups *cgroups, uint32_t id)
+int adv_cgroups_join(const struct adv_cgroups *cgroups, uint64_t number, pid_t pid)
 {
-	char file[32], text[512];
-	snprintf(file, sizeof(file), "%u/memory.events", id);
+	ADV_CLEANUP_FD int group = open_number(cgroups, number);
+	return group < 0 ? group : move_to(group, pid);
+}
+
+int adv_cgroups_limit(const struct adv_cgroups *cgroups, uint64_t number, uint64_t memory_bytes,
+		      uint32_t profile, uint32_t nr_workers)
+{
+	ADV_CLEANUP_FD int group = open_number(cgroups, number);
+	int rc = group < 0 ? group : write_number(group, "memory.max", memory_bytes);
+	if (rc == 0)
+		rc = write_number(group, "pids.max", (uint64_t)nr_workers * threads_of(profile));
+	if (rc == 0 && cgroups->cpu)
+		rc = limit_cpu(group, nr_workers);
+	return rc;
+}
+
+int adv_cgroups_pin(const struct adv_cgroups *cgroups, uint64_t number, const cpu_set_t *cpus)
+{
+	char text[8 * CPU_SETSIZE];
+	size_t n = 0;
+	if (!cgroups->cpuset)
+		return 0;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, cpus))
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%d", n > 0 ? "," : "",
+					      cpu);
+	ADV_CLEANUP_FD int group = open_number(cgroups, number);
+	return group < 0 ? group : write_at(group, "cpuset.cpus", n > 0 ? text : "\n");
+}
+
+uint32_t adv_cgroups_oom_kills(const struct adv_cgroups *cgroups, uint64_t number)
+{
+	char file[48], text[512];
+	snprintf(file, sizeof(file), "%llu/memory.events", (unsigned long long)number);
 	if (read_at(cgroups->base, file, text, sizeof(text)) < 0)
 		return 0;
 	const char *line = strstr(text, "\noom_kill ");
 	return line == NULL ? 0 : (uint32_t)strtoul(line + sizeof("\noom_kill"), NULL, 10);
 }
 
-void adv_cgroups_remove(const struct adv_cgroups *cgroups, uint32_t id)
+void adv_cgroups_remove(const struct adv_cgroups *cgroups, uint64_t number)
 {
-	char name[16];
-	group_name(id, name, sizeof(name));
+	char name[24];
+	group_name(number, name, sizeof(name));
 	unlinkat(cgroups->base, name, AT_REMOVEDIR);
 }

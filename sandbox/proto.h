@@ -75,9 +75,12 @@ struct adv_sandbox_order {
 struct adv_warden_request {
 	uint32_t type; /* enum adv_warden_request_type */
 	uint32_t id;
-	uint32_t profile;      /* BUILD: enum adv_profile */
-	int32_t cpu;	       /* ORDER, PIN: pin to this CPU; -1: leave it where the pool is */
-	uint64_t memory_bytes; /* ORDER: limit from here on; 0: leave it */
+	uint32_t profile; /* BUILD: enum adv_profile */
+	int32_t cpu;	  /* ORDER, PIN: pin to this CPU; -1: leave it where the pool is */
+	uint64_t
+		memory_bytes; /* ORDER: limit from here on, that of all the lease's workers; 0: leave it */
+	uint64_t
+		lease; /* ORDER: workers of one lease share its cgroup; 0: it has no other worker */
 	struct adv_sandbox_order order;
 };
 
@@ -109,6 +112,8 @@ struct adv_warden_facts {
 		root; /* 1: a uid for each sandbox; 0: an ordinary user's session, for that user's own code alone */
 	uint32_t landlock_abi;	/* 0: the kernel has none */
 	uint32_t cgroup_memory; /* 1: memory.max is enforced by cgroup v2; 0: by RLIMIT_DATA */
+	uint32_t cgroup_cpu;	/* 1: cpu.max too */
+	uint32_t cgroup_cpuset; /* 1: cpuset.cpus too */
 	uint32_t extended;	/* 1: the configuration names further libraries or paths */
 	uint32_t node_uid;	/* the uid that the node is to drop to; its own when not root */
 	uint32_t node_gid;

@@ -40,6 +40,11 @@ struct box {
 	bool killed;
 	bool waiting; /* asked for, not built yet: in the queue */
 	uint32_t profile;
+	int cpu; /* that it is pinned to; -1: none */
+	uint64_t
+		lease; /* that it is known to serve; 0: none, or one of which it is the only worker */
+	uint64_t group;	   /* its cgroup's number */
+	uint32_t oom_seen; /* kills in that group that are somebody's death already */
 };
 
 /* Sandboxes to build, once each. Claims and kills do not wait for them: a lease does, and a pool does not. */
@@ -93,6 +98,8 @@ static void tell_hello(void)
 			  .root = plan.root,
 			  .landlock_abi = plan.landlock_abi,
 			  .cgroup_memory = plan.cgroup,
+			  .cgroup_cpu = plan.cgroup && cgroups.cpu,
+			  .cgroup_cpuset = plan.cgroup && cgroups.cpuset,
 			  .extended = plan.extended,
 			  .node_uid = plan.root ? ADV_UID_BASE : plan.uid,
 			  .node_gid = plan.root ? ADV_UID_BASE : plan.gid},
@@ -153,7 +160,12 @@ static void build_next(void)
 		tell_failure(ADV_EVENT_FAILED, id, &failure);
 		return;
 	}
-	boxes[id] = (struct box){.pid = built.pid, .socket = built.socket, .used = true};
+	boxes[id] = (struct box){.pid = built.pid,
+				 .socket = built.socket,
+				 .used = true,
+				 .profile = boxes[id].profile,
+				 .cpu = -1,
+				 .group = built.group};
 	yield_to_others(built.pid);
 	const struct adv_warden_event event = {
 		.type = ADV_EVENT_BUILT,
@@ -204,8 +216,34 @@ static int limit_memory(uint32_t id, uint64_t memory_bytes, const struct adv_san
 	int rc = limit_data(boxes[id].pid, memory_bytes);
 	if (rc < 0 || !plan.cgroup)
 		return rc;
-	uint64_t lane = (uint64_t)order->nr_slots * (order->in_capacity + order->out_capacity);
-	return adv_cgroups_limit(&cgroups, id, memory_bytes + lane + CGROUP_SLACK);
+	uint32_t nr_workers = order->nr_lanes > 0 ? order->nr_lanes : 1;
+	uint64_t lane =
+		(uint64_t)order->nr_slots * ((uint64_t)order->in_capacity + order->out_capacity);
+	return adv_cgroups_limit(&cgroups, boxes[id].group,
+				 memory_bytes + nr_workers * (lane + CGROUP_SLACK),
+				 boxes[id].profile, nr_workers);
+}
+
+/* Into the group of a worker of the same lease, if one lives: memory and processors are limited for all of them together. */
+static int join_lease(uint32_t id, uint64_t lease)
+{
+	struct box *b = &boxes[id];
+	if (!plan.cgroup || lease == 0)
+		return 0;
+	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++) {
+		const struct box *other = &boxes[i];
+		if (other->pid == 0 || other->lease != lease || other->group == b->group)
+			continue;
+		int rc = adv_cgroups_join(&cgroups, other->group, b->pid);
+		if (rc < 0)
+			return rc;
+		adv_cgroups_remove(&cgroups, b->group);
+		b->group = other->group;
+		b->oom_seen = other->oom_seen;
+		break;
+	}
+	b->lease = lease;
+	return 0;
 }
 
 static int pin(pid_t pid, int cpu)
@@ -244,10 +282,28 @@ static bool order_ok(const struct received *r)
 	       q->memory_bytes <= ADV_LEASE_MEMORY_MAX;
 }
 
+/* The group of a lease runs where its workers do. What that does to each worker's own mask is mended behind it. */
+static int pin_group(const struct box *b)
+{
+	cpu_set_t all;
+	CPU_ZERO(&all);
+	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++)
+		if (boxes[i].pid != 0 && boxes[i].group == b->group && boxes[i].cpu >= 0)
+			CPU_SET(boxes[i].cpu, &all);
+	int rc = adv_cgroups_pin(&cgroups, b->group, &all);
+	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX && rc == 0; i++)
+		if (boxes[i].pid != 0 && boxes[i].group == b->group)
+			rc = pin(boxes[i].pid, boxes[i].cpu);
+	return rc;
+}
+
 /* False: the node has been told. */
 static bool pin_box(uint32_t id, int32_t cpu)
 {
-	int rc = pin(boxes[id].pid, cpu);
+	struct box *b = &boxes[id];
+	if (cpu >= 0)
+		b->cpu = cpu;
+	int rc = plan.cgroup && cgroups.cpuset ? pin_group(b) : pin(b->pid, cpu);
 	if (rc == 0 || rc == -ESRCH)
 		return true;
 	refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, cpu);
@@ -262,9 +318,14 @@ static void order(const struct received *r)
 		refuse(id, EINVAL, "an order for sandbox %u that makes no sense", id);
 		return;
 	}
+	int rc = join_lease(id, r->request.lease);
+	if (rc < 0 && rc != -ESRCH) {
+		refuse(id, -rc, "sandbox %u could not join its lease's cgroup", id);
+		return;
+	}
 	if (!pin_box(id, r->request.cpu))
 		return;
-	int rc = limit_memory(id, r->request.memory_bytes, &r->request.order);
+	rc = limit_memory(id, r->request.memory_bytes, &r->request.order);
 	if (rc < 0 && rc != -ESRCH && rc != -ENOENT) {
 		refuse(id, -rc, "could not limit the memory of sandbox %u", id);
 		return;
@@ -364,6 +425,21 @@ static struct box *find(pid_t pid)
 	return NULL;
 }
 
+/* Was it killed for want of memory? Each kill that the kernel counts in a group is one death in it. */
+static bool leave_group(const struct box *b)
+{
+	bool killed = adv_cgroups_oom_kills(&cgroups, b->group) > b->oom_seen;
+	bool empty = true;
+	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++)
+		if (boxes[i].pid != 0 && boxes[i].group == b->group) {
+			boxes[i].oom_seen += killed;
+			empty = false;
+		}
+	if (empty)
+		adv_cgroups_remove(&cgroups, b->group);
+	return killed;
+}
+
 static void bury(struct box *b, const siginfo_t *info, const struct rusage *usage)
 {
 	uint32_t id = (uint32_t)(b - boxes);
@@ -378,13 +454,11 @@ static void bury(struct box *b, const siginfo_t *info, const struct rusage *usag
 				    microseconds_ns(&usage->ru_stime),
 			  .max_rss_bytes = (uint64_t)usage->ru_maxrss * 1024},
 	};
-	if (plan.cgroup) {
-		event.death.out_of_memory = adv_cgroups_oom_kills(&cgroups, id) > 0;
-		adv_cgroups_remove(&cgroups, id);
-	}
 	close(b->socket);
 	b->pid = 0;
 	b->socket = -1;
+	if (plan.cgroup)
+		event.death.out_of_memory = leave_group(b);
 	tell(&event, NULL, 0);
 }
 

@@ -621,7 +621,8 @@ static bool is_limited(const struct adv_sandboxes *s, const struct adv_claim *cl
 	return claim->hit == ADV_POOL_HIT_HOT && order->type == ADV_ORDER_SERVE &&
 	       memory_bytes == ADV_LEASE_MEMORY_DEFAULT &&
 	       (!s->warden->facts.cgroup_memory ||
-		lane_bytes(order) <= ADV_SLOTS_DEFAULT * 2 * ADV_CAPACITY_DEFAULT);
+		(claim->lease == 0 &&
+		 lane_bytes(order) <= ADV_SLOTS_DEFAULT * 2 * ADV_CAPACITY_DEFAULT));
 }
 
 int adv_sandboxes_order(struct adv_sandboxes *s, const struct adv_claim *claim, int cpu,
@@ -640,6 +641,7 @@ int adv_sandboxes_order(struct adv_sandboxes *s, const struct adv_claim *claim, 
 		.id = claim->id,
 		.cpu = cpu,
 		.memory_bytes = memory_bytes,
+		.lease = claim->lease,
 		.order = *order,
 	};
 	return ask(s, &request, fds, nr_fds);

@@ -88,6 +88,7 @@ static enum adv_status start_worker(struct adv_worker_slot *w)
 	struct adv_held *h = w->held;
 	struct adv_sandboxes *s = h->control->sandboxes;
 	w->timed_out = false;
+	w->claim.lease = h->geometry.nr_lanes > 1 ? h->entry->id : 0;
 	enum adv_status status = adv_sandboxes_claim(s, h->module, 0, &w->claim);
 	if (status != ADV_OK)
 		return status;

@@ -124,6 +124,44 @@ def cgroups_are_in_use():
         assert any(limit.isdigit() and int(limit) >= 64 << 20 for limit in limits), limits
 
 
+def groups():
+    """Of each cgroup of sandboxes: its processes and what limits them."""
+    found = []
+    for path in glob.glob(f"{GROUP}/sandboxes/*/"):
+        files = {}
+        for name in ("cgroup.procs", "memory.max", "pids.max", "cpu.max", "cpuset.cpus", "memory.oom.group", "memory.swap.max"):
+            try:
+                with open(path + name) as f:
+                    files[name] = f.read().split()
+            except OSError:
+                files[name] = None
+        found.append(files)
+    return found
+
+
+def status_on(lease, worker, function):
+    tag = lease.submit(function, worker=worker, timeout_us=60_000_000)
+    return lease.take(1, timeout_us=60_000_000)[tag][0]
+
+
+def a_lease_is_one_group():
+    """Its workers' memory, processes and processors are limited together, also after one of them was replaced."""
+    adverb("deploy", "acts", module("acts"), "--profile", "strict")
+    with Client(SOCKET) as client, client.lease("acts", workers=2, memory_bytes=64 << 20) as lease:
+        for _ in range(3):
+            g = wait_for("a group of two", lambda: next((g for g in groups() if len(g["cgroup.procs"] or ()) == 2), None))
+            print(f"# {g}")
+            assert 64 << 20 <= int(g["memory.max"][0]) < 128 << 20 and g["pids.max"] == ["2"], g
+            assert g["memory.oom.group"] == ["1"] and g["memory.swap.max"] in (["0"], None), g
+            assert g["cpu.max"] is None or int(g["cpu.max"][0]) == 210000, g
+            cpus = {os.sched_getaffinity(int(pid)) == {min(os.sched_getaffinity(int(pid)))} for pid in g["cgroup.procs"]}
+            assert cpus == {True}, "each is pinned to one CPU"
+            # A crash after a death for want of memory is a crash: the group's count of kills goes on.
+            assert status_on(lease, 0, "eats") == "out_of_memory"
+            wait_for("another worker to crash", lambda: status_on(lease, 0, "segv") == "crashed")
+    wait_for("the lease's group to go", lambda: all(len(g["cgroup.procs"] or ()) <= 1 for g in groups()))
+
+
 def it_stops_and_leaves_nothing():
     """With a call under way that would go on for ever."""
     before = mounts()
@@ -180,5 +218,5 @@ def it_serves_verbs_when_told_to():
 
 
 if __name__ == "__main__":
-    run([it_starts_and_says_so, functions_are_called, cgroups_are_in_use, it_stops_and_leaves_nothing, it_starts_again_with_its_modules,
+    run([it_starts_and_says_so, functions_are_called, cgroups_are_in_use, a_lease_is_one_group, it_stops_and_leaves_nothing, it_starts_again_with_its_modules,
          a_crash_is_repaired, it_serves_verbs_when_told_to])
