@@ -19,7 +19,4 @@ void test_configuration(const char *dir);
 void test_refused_start(void);
 void test_privileges(void);
 
-/* Prints figures instead of TAP. */
-void measure(unsigned rounds);
-
 #endif

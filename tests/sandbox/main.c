@@ -1,7 +1,7 @@
 /*
  * main.c - tests of the sandbox against the real warden, as root and as an ordinary user. One thread; TAP.
  *
- *	test_sandbox MODULES_DIR [--measure[=ROUNDS]]
+ *	test_sandbox MODULES_DIR
  */
 #include <grp.h>
 #include <pwd.h>
@@ -16,9 +16,8 @@
 
 #include "cases.h"
 
-#define ROUNDS_DEFAULT 200
-#define TEST_USER      "tester"
-#define NOBODY	       65534
+#define TEST_USER "tester"
+#define NOBODY	  65534
 
 static void run_all(const char *dir)
 {
@@ -82,7 +81,7 @@ static void run_as_user(void)
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		fprintf(stderr, "usage: test_sandbox MODULES_DIR [--measure[=ROUNDS]]\n");
+		fprintf(stderr, "usage: test_sandbox MODULES_DIR\n");
 		return 2;
 	}
 	modules_open_all(argv[1]);
@@ -90,11 +89,6 @@ int main(int argc, char **argv)
 	if (tap == MAP_FAILED || module_fd("echo") < 0) {
 		fprintf(stderr, "test_sandbox: no modules in %s\n", argv[1]);
 		return 1;
-	}
-	if (argc > 2 && strncmp(argv[2], "--measure", 9) == 0) {
-		measure(argv[2][9] == '=' ? (unsigned)strtoul(argv[2] + 10, NULL, 10)
-					  : ROUNDS_DEFAULT);
-		return 0;
 	}
 	if (run_here() != 0)
 		return 1;
