@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/mount.h>
 #include <linux/seccomp.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "filter_program.h"
+#include "sandbox/caps.h"
 #include "sandbox/landlock.h"
 #include "sandbox/plan.h"
 #include "util/fd.h"
@@ -216,19 +216,12 @@ static int drop_capabilities(const struct adv_cell *cell, struct adv_failure *fa
 			  SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
 		  0, 0, 0) < 0)
 		return adv_failure_set(failure, errno, NULL, "could not lock its secure bits");
-	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			return adv_failure_set(failure, errno, NULL,
-					       "could not drop capability %d from the bounding set",
-					       cap);
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2], left[2];
-	memset(none, 0, sizeof(none));
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-	    syscall(SYS_capset, &header, none) < 0 || syscall(SYS_capget, &header, left) < 0)
-		return adv_failure_set(failure, errno, NULL, "could not drop its capabilities");
-	if (memcmp(left, none, sizeof(left)) != 0)
-		return adv_failure_set(failure, EPERM, NULL, "it still has capabilities");
+	int rc = adv_caps_empty_bounding_set();
+	if (rc < 0)
+		return adv_failure_set(failure, -rc, NULL, "could not empty its bounding set");
+	rc = adv_caps_drop();
+	if (rc < 0)
+		return adv_failure_set(failure, -rc, NULL, "could not drop its capabilities");
 	return 0;
 }
 

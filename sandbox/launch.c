@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -18,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sandbox/caps.h"
 #include "sandbox/failure.h"
 #include "util/clock.h"
 #include "util/fd.h"
@@ -218,34 +218,15 @@ void adv_warden_stop(struct adv_warden *warden)
 
 /* ---- the node's privileges ---- */
 
-/* Root has the capability to empty the bounding set, and keeps it until its uid goes. */
-static int empty_bounding_set(void)
-{
-	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			return -errno;
-	return 0;
-}
-
 static int change_identity(const struct adv_warden_facts *facts)
 {
-	int rc = empty_bounding_set();
+	/* Root has the capability to empty the bounding set, and keeps it until its uid goes. */
+	int rc = adv_caps_empty_bounding_set();
 	if (rc < 0)
 		return rc;
 	if (setgroups(0, NULL) < 0 ||
 	    setresgid(facts->node_gid, facts->node_gid, facts->node_gid) < 0 ||
 	    setresuid(facts->node_uid, facts->node_uid, facts->node_uid) < 0)
-		return -errno;
-	return 0;
-}
-
-static int drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2];
-	memset(none, 0, sizeof(none));
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-	    syscall(SYS_capset, &header, none) < 0)
 		return -errno;
 	return 0;
 }
@@ -258,7 +239,7 @@ int adv_privileges_drop(const struct adv_warden_facts *facts)
 {
 	int rc = facts->root ? change_identity(facts) : 0;
 	if (rc == 0)
-		rc = drop_capabilities();
+		rc = adv_caps_drop();
 	if (rc < 0)
 		return rc;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -45,6 +45,9 @@ static void report(const struct adv_sandbox_report *r)
 	do
 		n = sendmsg(ADV_SANDBOX_FD_SOCKET, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
+	/* Nobody would know of it and it would wait for ever: its death is heard. */
+	if (n < 0)
+		_exit(ADV_EXIT_CONFINEMENT);
 }
 
 static void __attribute__((noreturn))

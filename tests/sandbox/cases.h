@@ -18,5 +18,6 @@ void test_end(void);
 void test_configuration(const char *dir);
 void test_refused_start(void);
 void test_privileges(void);
+void test_faults(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* harness.c - a node in miniature, for tests: warden, sandboxes, lanes. One thread. */
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -156,6 +157,19 @@ struct adv_warden start_warden(const char *config_file)
 		exit(1);
 	}
 	return warden;
+}
+
+unsigned warden_descriptors(const struct adv_warden *warden)
+{
+	char path[64];
+	unsigned nr = 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd", warden->pid);
+	DIR *dir = opendir(path);
+	while (dir != NULL && readdir(dir) != NULL)
+		nr++;
+	if (dir != NULL)
+		closedir(dir);
+	return nr;
 }
 
 /* Takes events until one of this type for this box, or DIED or FAILED for it. */

@@ -67,6 +67,8 @@ void box_release(struct box *b); /* kills when alive, closes */
 bool warden_event(struct adv_warden *warden, struct adv_warden_event *event, int *fds);
 void warden_send(struct adv_warden *warden, const void *record, size_t size, const int *fds,
 		 unsigned nr_fds);
+/* Entries of its /proc/PID/fd, "." and ".." too; root alone can count them. */
+unsigned warden_descriptors(const struct adv_warden *warden);
 /* What is in the log pipe now. */
 int box_log(struct box *b, char *text, size_t size);
 

@@ -92,8 +92,10 @@ int main(int argc, char **argv)
 	}
 	if (run_here() != 0)
 		return 1;
-	if (getuid() == 0)
+	if (getuid() == 0) {
+		test_faults();
 		run_as_user();
+	}
 	printf("1..%u\n", tap->run);
 	return tap->failed != 0;
 }

@@ -1,5 +1,4 @@
 /* test_orders.c - orders and requests, right and wrong: hot claims, lanes that do not match, records that make no sense. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -204,19 +203,6 @@ static void expect_refused(struct adv_warden *warden, const char *what, const vo
 	check(warden_event(warden, &event, NULL) && event.type == ADV_EVENT_REFUSED &&
 		      event.text[0] != '\0',
 	      "%s is refused: %s", what, event.text);
-}
-
-static unsigned warden_descriptors(const struct adv_warden *warden)
-{
-	char path[64];
-	unsigned nr = 0;
-	snprintf(path, sizeof(path), "/proc/%d/fd", warden->pid);
-	DIR *dir = opendir(path);
-	while (dir != NULL && readdir(dir) != NULL)
-		nr++;
-	if (dir != NULL)
-		closedir(dir);
-	return nr;
 }
 
 static void test_bad_requests(struct adv_warden *warden, struct box *b)
