@@ -10,10 +10,11 @@
 
 struct box {
 	enum adv_pool_state state;
-	bool for_claim;	  /* BUILDING: for a claim that missed */
-	bool let_go;	  /* HOT, COLD: to be killed, its place is a claim's already */
-	uint32_t profile; /* of a sandbox that is being built or cold */
-	uint64_t key;	  /* LOADING, HOT */
+	bool for_claim;	   /* BUILDING: for a claim that missed */
+	bool let_go;	   /* HOT, COLD: to be killed, its place is a claim's already */
+	uint32_t profile;  /* of a sandbox that is being built or cold */
+	uint64_t key;	   /* LOADING, HOT */
+	uint64_t since_ns; /* LOADING */
 };
 
 /* A module used of late. */
@@ -144,11 +145,43 @@ static struct used *find_used(struct adv_pool *p, uint64_t key)
 	return NULL;
 }
 
-static uint32_t hot_target(const struct adv_pool *p, const struct used *u)
+/* What a module would have where memory is no object. */
+static uint32_t wished(const struct adv_pool *p, const struct used *u)
 {
 	if (!u->module.poolable || u->broken)
 		return 0;
 	return u->hot >= 0 ? (uint32_t)u->hot : p->options.hot;
+}
+
+static uint64_t hot_bytes(const struct used *u)
+{
+	return ADV_POOL_SANDBOX_BYTES + u->module.size_bytes;
+}
+
+/* Of the pool's memory: what remains for this one when the cold ones and those before it have theirs. First who was promised some, then who was used last. */
+static uint64_t memory_for(const struct adv_pool *p, const struct used *one)
+{
+	uint64_t cold = p->options.cold * ADV_POOL_SANDBOX_BYTES;
+	uint64_t left = cold < p->options.memory_bytes ? p->options.memory_bytes - cold : 0;
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (uint32_t i = 0; i < p->nr_used; i++) {
+			const struct used *u = &p->used[i];
+			if ((u->hot >= 0) != (pass == 0))
+				continue;
+			if (u == one)
+				return left;
+			uint64_t fit = left / hot_bytes(u);
+			left -= hot_bytes(u) * (fit < wished(p, u) ? fit : wished(p, u));
+		}
+	return left;
+}
+
+static uint32_t hot_target(const struct adv_pool *p, const struct used *u)
+{
+	if (p->options.memory_bytes == 0)
+		return wished(p, u);
+	uint64_t fit = memory_for(p, u) / hot_bytes(u);
+	return fit < wished(p, u) ? (uint32_t)fit : wished(p, u);
 }
 
 /* ---- modules ---- */
@@ -261,6 +294,24 @@ static bool profile_wanted(struct adv_pool *p, uint32_t profile)
 	return profile == ADV_PROFILE_STRICT || cold_target(p, profile) > 0;
 }
 
+/* One whose constructors do not come to an end. When the next may be: *when_ns, unless that is earlier. */
+static bool overdue(struct adv_pool *p, uint64_t now_ns, uint32_t *id, uint64_t *when_ns)
+{
+	for (uint32_t i = 0; i < p->nr_ids && p->options.load_ns > 0; i++) {
+		const struct box *b = &p->boxes[i];
+		uint64_t end_ns = b->since_ns + p->options.load_ns;
+		if (b->state != ADV_POOL_LOADING)
+			continue;
+		if (now_ns >= end_ns) {
+			*id = i;
+			return true;
+		}
+		if (end_ns < *when_ns)
+			*when_ns = end_ns;
+	}
+	return false;
+}
+
 /* One that was let go, or that no module used of late wants, or wants fewer of. */
 static bool surplus(struct adv_pool *p, uint32_t *id)
 {
@@ -304,37 +355,49 @@ static uint32_t count_cold(const struct adv_pool *p, uint32_t profile)
 	return n;
 }
 
-static struct adv_pool_order build(struct adv_pool *p, uint32_t profile)
+static struct adv_pool_order build(struct adv_pool *p, uint32_t profile,
+				   const struct adv_pool_order *idle)
 {
 	uint32_t id;
 	if (count_alive(p) >= p->options.max_sandboxes || !find_free(p, &id))
-		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
+		return *idle;
 	p->boxes[id] = (struct box){.state = ADV_POOL_BUILDING, .profile = profile};
 	return (struct adv_pool_order){.act = ADV_POOL_BUILD, .id = id, .profile = profile};
 }
 
 struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
 {
-	const struct adv_pool_order idle = {.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
+	struct adv_pool_order idle = {.act = ADV_POOL_IDLE, .when_ns = UINT64_MAX};
 	uint32_t id;
+	if (overdue(p, now_ns, &id, &idle.when_ns)) {
+		struct used *late = find_used(p, p->boxes[id].key);
+		if (late != NULL)
+			late->broken = true;
+		p->counts.failures++;
+		return (struct adv_pool_order){.act = ADV_POOL_KILL, .id = id};
+	}
 	if (surplus(p, &id))
 		return (struct adv_pool_order){.act = ADV_POOL_KILL, .id = id};
 	if (count(p, ADV_POOL_BUILDING) + count(p, ADV_POOL_LOADING) >= p->options.max_parallel)
 		return idle;
-	if (now_ns < p->not_before_ns)
-		return (struct adv_pool_order){.act = ADV_POOL_IDLE, .when_ns = p->not_before_ns};
+	if (now_ns < p->not_before_ns) {
+		if (p->not_before_ns < idle.when_ns)
+			idle.when_ns = p->not_before_ns;
+		return idle;
+	}
 	const struct used *u = wanting(p);
 	if (u != NULL && find_cold(p, u->module.profile, &id)) {
 		p->boxes[id].state = ADV_POOL_LOADING;
 		p->boxes[id].key = u->module.key;
+		p->boxes[id].since_ns = now_ns;
 		return (struct adv_pool_order){
 			.act = ADV_POOL_LOAD, .id = id, .key = u->module.key};
 	}
 	if (u != NULL && being_built(p, u->module.profile) == 0)
-		return build(p, u->module.profile);
+		return build(p, u->module.profile, &idle);
 	for (uint32_t profile = 0; profile < ADV_PROFILES; profile++)
 		if (count_cold(p, profile) + being_built(p, profile) < cold_target(p, profile))
-			return build(p, profile);
+			return build(p, profile, &idle);
 	return idle;
 }
 

@@ -30,6 +30,10 @@ struct adv_pool_options {
 	uint32_t max_sandboxes; /* at most ADV_SANDBOXES_MAX, claimed ones included */
 	uint32_t max_parallel;	/* builds and loads under way at a time */
 	uint64_t retry_ns;	/* after a failed build, doubled up to 64 times for each in a row */
+	uint64_t
+		load_ns; /* loading ahead may take so long, then the module is not tried again until it is used anew; 0: for ever */
+	uint64_t
+		memory_bytes; /* for what is idle, by the estimate below; 0: no limit. What was asked for at a deploy goes first */
 };
 
 /* Sandboxes are numbered below this: there are more numbers than max_sandboxes, for those that are on their way out. */
@@ -42,11 +46,15 @@ int adv_pool_create(const struct adv_pool_options *options,
 		    struct adv_pool **pool); /* 0, -ENOMEM, -EINVAL */
 void adv_pool_destroy(struct adv_pool *pool);
 
+/* What an idle sandbox is taken to cost, the kernel's share included; with a module loaded, the module's size more. */
+#define ADV_POOL_SANDBOX_BYTES (UINT64_C(512) * 1024)
+
 /* A module as the pool knows it: `key` is a number that the owner gives to a digest. */
 struct adv_pool_module {
 	uint64_t key;
 	uint32_t profile; /* enum adv_profile */
 	bool poolable;	  /* stays single-threaded after its constructors: may be loaded ahead */
+	uint64_t size_bytes;
 };
 
 /* The module was leased or deployed now: it moves to the front of the modules kept hot. `hot` -1: the option's default. */

@@ -580,6 +580,7 @@ static struct adv_pool_module pool_module(const struct adv_module *module, uint3
 		m.key = module->key;
 		m.profile = module->profile;
 		m.poolable = module->poolable;
+		m.size_bytes = module->size_bytes;
 	}
 	return m;
 }

@@ -58,6 +58,8 @@ static const struct key keys[] = {
 	    "sandboxes kept ready with each module used of late"),
 	KEY("pool", "hot_modules", "pool-hot-modules", "N", KIND_COUNT, pool_hot_modules, 1,
 	    ADV_POOL_HOT_MODULES_MAX, "how many modules count as used of late"),
+	KEY("pool", "memory", "pool-memory", "SIZE", KIND_SIZE, pool_memory_bytes, 0, UINT64_MAX,
+	    "memory for sandboxes that wait (0: no limit)"),
 	KEY("pool", "max_sandboxes", "max-sandboxes", "N", KIND_COUNT, max_sandboxes, 1,
 	    ADV_SANDBOXES_MAX, "sandboxes at most, leased ones included"),
 	KEY("cores", "workers", "worker-cpus", "LIST", KIND_TEXT, worker_cpus, 0, 0,
@@ -243,6 +245,7 @@ static void set_defaults(struct adv_config *c)
 	c->pool_cold = ADV_POOL_COLD_DEFAULT;
 	c->pool_hot = ADV_POOL_HOT_DEFAULT;
 	c->pool_hot_modules = ADV_POOL_HOT_MODULES_MAX;
+	c->pool_memory_bytes = ADV_POOL_MEMORY_DEFAULT;
 	c->max_sandboxes = 1024;
 	c->oversubscribe = ADV_OVERSUBSCRIBE_AUTO;
 	c->nr_pollers = 1;

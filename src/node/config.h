@@ -32,6 +32,7 @@ struct adv_config {
 	uint32_t pool_cold;
 	uint32_t pool_hot;
 	uint32_t pool_hot_modules;
+	uint64_t pool_memory_bytes;
 	uint32_t max_sandboxes;
 	char worker_cpus[ADV_CONFIG_PATH_MAX]; /* a CPU list, or "" */
 	enum adv_oversubscribe oversubscribe;

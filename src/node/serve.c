@@ -198,6 +198,8 @@ static int start_control(struct node *n, char *reason, size_t size)
 		.pool = {.cold = config->pool_cold,
 			 .hot = config->pool_hot,
 			 .hot_modules = config->pool_hot_modules,
+			 .memory_bytes = config->pool_memory_bytes,
+			 .load_ns = ADV_DEPLOY_LOAD_MS * ADV_MS,
 			 .max_sandboxes = config->max_sandboxes,
 			 .max_parallel = 2,
 			 .retry_ns = 100 * ADV_MS},

@@ -42,7 +42,8 @@
 #define ADV_MODULES_MAX	       4096 /* a node */
 #define ADV_MODULE_TENANTS_MAX 16   /* listed for one module; for more it is public */
 #define ADV_DIGEST_BYTES       32
-#define ADV_DEPLOY_LOAD_MS     5000 /* a scratch sandbox may take this long to load a module */
+#define ADV_DEPLOY_LOAD_MS \
+	5000 /* a scratch sandbox, or one of the pool, may take this long to load a module */
 
 /* Leases. */
 #define ADV_LEASES_MAX		  4096 /* a node */
@@ -96,6 +97,7 @@
 #define ADV_POOL_COLD_DEFAULT	 4
 #define ADV_POOL_HOT_DEFAULT	 1 /* for each module used of late */
 #define ADV_POOL_HOT_MODULES_MAX 8
+#define ADV_POOL_MEMORY_DEFAULT	 (1024 * ADV_MIB)
 #define ADV_SANDBOX_NOFILE	 64
 #define ADV_PROFILE_WHY_MAX	 96
 #define ADV_SANDBOX_THREADS	 64 /* under the profile that has threads */

@@ -326,6 +326,77 @@ Test(pool, a_load_that_fails_is_not_tried_again)
 	next(ADV_POOL_LOAD, 0);
 }
 
+/* Constructors that took their time at the deploy, and now for ever: their sandbox goes, and others are built. */
+Test(pool_made, a_load_that_does_not_end)
+{
+	struct adv_pool_options o = usual;
+	o.load_ns = 5 * ADV_SEC;
+	make(&o);
+	settle(0);
+	adv_pool_module_used(pool, &a, -1);
+	uint32_t id = next(ADV_POOL_LOAD, 100).id;
+	settle(100);
+	cr_assert_eq(next(ADV_POOL_IDLE, 100).when_ns, 100 + 5 * ADV_SEC);
+	next(ADV_POOL_IDLE, 99 + 5 * ADV_SEC);
+	cr_assert_eq(next(ADV_POOL_KILL, 100 + 5 * ADV_SEC).id, id);
+	cr_assert_eq(adv_pool_killed(pool, id), 0);
+	cr_assert_eq(adv_pool_died(pool, id), 0);
+	settle(101 + 5 * ADV_SEC);
+	cr_assert_eq(stats().loading + stats().hot, 0, "it is not tried again");
+	cr_assert_eq(stats().failures, 1);
+	adv_pool_module_used(pool, &a, -1);
+	next(ADV_POOL_LOAD, 102 + 5 * ADV_SEC);
+}
+
+/* ---- memory ---- */
+
+static uint32_t hot_of(const struct adv_pool_module *m)
+{
+	uint32_t id, n = 0;
+	while (adv_pool_claim(pool, m, &id) == ADV_POOL_HIT_HOT)
+		n++;
+	return n;
+}
+
+Test(pool_made, promises_go_first)
+{
+	const struct adv_pool_module large = {
+		.key = 77, .poolable = true, .size_bytes = 3 * ADV_POOL_SANDBOX_BYTES};
+	struct adv_pool_options o = usual;
+	o.hot_modules = 3;
+	o.max_parallel = 8;
+	o.memory_bytes = (3 + 9) * ADV_POOL_SANDBOX_BYTES;
+	make(&o);
+	settle(0);
+	adv_pool_module_used(pool, &large, 2); /* eight of the nine */
+	adv_pool_module_used(pool, &a, -1);
+	adv_pool_module_used(pool, &b, -1);
+	settle(0);
+	cr_assert_eq(stats().hot, 3);
+	adv_pool_module_used(pool, &large, 3);
+	settle(0);
+	cr_assert_eq(stats().hot, 3, "a third does not fit");
+	cr_assert_eq(hot_of(&large), 2);
+	cr_assert_eq(hot_of(&b), 1, "used later than a");
+	cr_assert_eq(hot_of(&a), 0);
+}
+
+Test(pool_made, what_does_not_fit_any_more_goes)
+{
+	const struct adv_pool_module large = {
+		.key = 77, .poolable = true, .size_bytes = 3 * ADV_POOL_SANDBOX_BYTES};
+	struct adv_pool_options o = usual;
+	o.memory_bytes = (3 + 4) * ADV_POOL_SANDBOX_BYTES;
+	make(&o);
+	adv_pool_module_used(pool, &a, -1);
+	settle(0);
+	cr_assert_eq(stats().hot, 1);
+	adv_pool_module_used(pool, &large, 1);
+	settle(0);
+	cr_assert_eq(stats().hot, 1);
+	cr_assert_eq(hot_of(&a), 0);
+}
+
 /* ---- profiles ---- */
 
 /* One that is not loaded ahead finds a sandbox of its profile all the same. */
