@@ -23,6 +23,12 @@ static const struct cli_command commands[] = {
 	 "the call\n"
 	 "succeeded; an error text of the function goes to standard error.",
 	 cli_invoke},
+	{"logs", "MODULE", "Show what a module's functions printed",
+	 "Standard output and error, and what ADV_FUNCTION()s log: the last lines, as long as the "
+	 "node "
+	 "runs. Of a public\n"
+	 "module you see the lines of your own leases. Dropped lines are counted where they were.",
+	 cli_logs},
 	{"status", "", "Show what the node has and does", NULL, cli_status},
 	{"leases", "", "List your leases", NULL, cli_leases},
 	{"devices", "", "List this machine's RDMA devices, and what would be used of them",

@@ -16,10 +16,14 @@ int cli_invoke(int argc, char **argv, const struct cli_command *self);
 int cli_status(int argc, char **argv, const struct cli_command *self);
 int cli_leases(int argc, char **argv, const struct cli_command *self);
 int cli_devices(int argc, char **argv, const struct cli_command *self);
+int cli_logs(int argc, char **argv, const struct cli_command *self);
 int cli_latency(int argc, char **argv, const struct cli_command *self);
 
 /* Connects, or says why not: EXIT_SUCCESS or EXIT_FAILURE. */
 int cli_connect(const struct cli_common *common, struct adv_node **node);
+
+/* A module's "NAME" or "OWNER/NAME" as a path of the API, or says what is wrong with it. EXIT_SUCCESS or EXIT_FAILURE. */
+int cli_module_path(const struct cli_command *self, const char *text, char *path, size_t size);
 
 /* Asks the node and parses its answer; NULL: an error was printed. The caller owns the object. */
 json_t *cli_ask(struct adv_node *node, const char *method, const char *path);

@@ -13,8 +13,7 @@
 
 #define PATH_MAX_BYTES 128
 
-/* "NAME" or "OWNER/NAME" as a path of the API. */
-static int module_path(const struct cli_command *self, const char *text, char *path, size_t size)
+int cli_module_path(const struct cli_command *self, const char *text, char *path, size_t size)
 {
 	size_t digits = strspn(text, "0123456789");
 	const char *name = digits > 0 && text[digits] == '/' ? text + digits + 1 : text;
@@ -114,7 +113,7 @@ int cli_deploy(int argc, char **argv, const struct cli_command *self)
 	if (names != NULL && parse_tenants(names, tenants, &nr_tenants) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
 	char path[PATH_MAX_BYTES];
-	if (module_path(self, argv[0], path, sizeof(path)) != EXIT_SUCCESS)
+	if (cli_module_path(self, argv[0], path, sizeof(path)) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
 	if (access(argv[1], R_OK) < 0)
 		return cli_error("cannot read %s: %m", argv[1]);
@@ -219,7 +218,7 @@ static int about_module(int argc, char **argv, const struct cli_command *self, c
 	int n = cli_parse(argc, argv, self, options, &common, 1, 1);
 	if (n < 0)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
-	if (module_path(self, argv[0], path, sizeof(path)) != EXIT_SUCCESS)
+	if (cli_module_path(self, argv[0], path, sizeof(path)) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
 	return cli_ask_and_print(&common, method, path, print);
 }

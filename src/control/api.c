@@ -43,6 +43,15 @@ static bool is_upload(const struct adv_http_request *request, struct adv_route *
 	       strcmp(route->part[0], "modules") == 0;
 }
 
+/* modules/NAME/logs or modules/OWNER/NAME/logs; modules/OWNER/logs is a module of that name. */
+static bool is_logs(const struct adv_route *route)
+{
+	if (route->nr_parts < 3 || strcmp(route->part[0], "modules") != 0 ||
+	    strcmp(route->part[route->nr_parts - 1], "logs") != 0)
+		return false;
+	return route->nr_parts == 4 || route->part[1][strspn(route->part[1], "0123456789")] != '\0';
+}
+
 static void begin(struct adv_http_request *request)
 {
 	struct adv_route route;
@@ -81,7 +90,11 @@ static void handle(struct adv_http_request *request)
 		not_found(request);
 		return;
 	}
-	if (strcmp(route.part[0], "modules") == 0 && route.nr_parts <= 3) {
+	if (is_logs(&route)) {
+		if (route.nr_parts == 4)
+			module_name(&route);
+		adv_api_logs(c, request, route.part[1]);
+	} else if (strcmp(route.part[0], "modules") == 0 && route.nr_parts <= 3) {
 		if (route.nr_parts == 3)
 			route.part[1] = module_name(&route);
 		adv_api_modules(c, request, &route);

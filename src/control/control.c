@@ -117,6 +117,21 @@ static void module_gone(void *user, struct adv_module *module)
 {
 	struct adv_control *c = user;
 	adv_sandboxes_module_gone(c->sandboxes, module);
+	if (adv_registry_find(c->registry, module->owner, module->name) == NULL)
+		adv_logs_forget(c->logs, module->owner, module->name);
+}
+
+static void printed(void *user, const struct adv_module *module, uint32_t tenant, uint32_t sandbox,
+		    const char *text)
+{
+	adv_api_logs_printed(user, module, tenant, sandbox, text);
+}
+
+static int start_logs(struct adv_control *c, char *reason, size_t size)
+{
+	(void)reason;
+	(void)size;
+	return adv_logs_create(&c->logs);
 }
 
 static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
@@ -127,6 +142,7 @@ static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
 						      .cpu = adv_cores_housekeeping(c->cores),
 						      .warden_gone = warden_gone,
 						      .next_cpu = next_cpu,
+						      .printed = printed,
 						      .user = c};
 	int rc = adv_sandboxes_create(&options, &c->sandboxes);
 	if (rc == 0)
@@ -196,9 +212,10 @@ static const struct {
 	const char *name;
 	int (*start)(struct adv_control *c, char *reason, size_t size);
 } steps[] = {
-	{"event loop", start_loop}, {"core map", start_cores},	    {"lease table", start_leases},
-	{"ledger", start_ledger},   {"sandboxes", start_sandboxes}, {"lane memory", start_lanes},
-	{"verbs", start_remotes},   {"timers", start_timers},	    {"control socket", start_http},
+	{"event loop", start_loop},	{"core map", start_cores}, {"lease table", start_leases},
+	{"ledger", start_ledger},	{"logs", start_logs},	   {"sandboxes", start_sandboxes},
+	{"lane memory", start_lanes},	{"verbs", start_remotes},  {"timers", start_timers},
+	{"control socket", start_http},
 };
 
 int adv_control_create(const struct adv_control_options *options, struct adv_control **out,
@@ -343,6 +360,8 @@ void adv_control_destroy(struct adv_control *c)
 	if (c->sandboxes != NULL)
 		adv_sandboxes_destroy(c->sandboxes);
 	adv_lanes_destroy(c->lanes);
+	adv_api_logs_end(c);
+	adv_logs_destroy(c->logs);
 	if (c->registry_watch.active)
 		adv_watch_stop(&c->registry_watch);
 	adv_leases_destroy(c->leases);

@@ -10,6 +10,7 @@
  *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
  *	deploy.c      a module's way from bytes to the registry
  *	sandboxes.c   warden and pool
+ *	logs.c        what functions print
  */
 #ifndef ADVERB_CONTROL_CONTROL_H
 #define ADVERB_CONTROL_CONTROL_H
@@ -23,6 +24,7 @@
 #include "allocator/ledger.h"
 #include "control/http.h"
 #include "control/lanes.h"
+#include "control/logs.h"
 #include "control/loop.h"
 #include "control/remote.h"
 #include "control/sandboxes.h"
@@ -62,6 +64,8 @@ struct adv_control {
 	struct adv_leases *leases;
 	struct adv_ledger *ledger;
 	struct adv_sandboxes *sandboxes;
+	struct adv_logs *logs;
+	struct adv_log_wait *log_waits; /* requests that wait for a line */
 	struct adv_lanes *lanes;
 	struct adv_remotes *remotes;	 /* NULL: no verbs here */
 	struct adv_timer lease_timer;	 /* the next lease whose time is up */
@@ -223,6 +227,11 @@ void adv_deploy_begin(struct adv_control *control, struct adv_http_request *requ
 void adv_deploy_handle(struct adv_control *control, struct adv_http_request *request,
 		       const char *name);
 json_t *adv_module_json(const struct adv_module *module);
+void adv_api_logs(struct adv_control *control, struct adv_http_request *request, const char *name);
+/* A function printed a line: it is kept, and who waits for it is told. */
+void adv_api_logs_printed(struct adv_control *control, const struct adv_module *module,
+			  uint32_t tenant, uint32_t sandbox, const char *text);
+void adv_api_logs_end(struct adv_control *control); /* nobody waits any more; answers nothing */
 
 /* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
 struct adv_waiting {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,7 +20,7 @@
 #define COLLECT_NS	(10 * ADV_MS)
 #define LOG_LINES_BURST 20 /* lines of one sandbox that are logged at once */
 #define LOG_LINE_NS	(100 * ADV_MS)
-#define LOG_BYTES	1024
+#define LOG_BYTES	ADV_LOG_LINE_BYTES
 
 /* One sandbox that the warden was asked for. */
 struct box {
@@ -66,6 +67,8 @@ struct adv_sandboxes {
 		*known[2 * ADV_POOL_HOT_MODULES_MAX + 1]; /* that the pool may ask to load */
 	void (*warden_gone)(void *user);
 	int (*next_cpu)(void *user, uint32_t tenant);
+	void (*printed)(void *user, const struct adv_module *module, uint32_t tenant,
+			uint32_t sandbox, const char *text);
 	void *user;
 };
 
@@ -232,6 +235,27 @@ static void kill_box(struct adv_sandboxes *s, uint32_t id)
 
 /* ---- the function's log ---- */
 
+/* To whoever reads the node's log, and to whoever reads the module's. */
+static void say(struct box *b, const char *text)
+{
+	const struct adv_sandboxes *s = b->owner;
+	adv_log_info("module %s, sandbox %u: %s", b->module != NULL ? b->module->name : "(deploy)",
+		     b->id, text);
+	if (s->printed != NULL && b->module != NULL)
+		s->printed(s->user, b->module,
+			   b->claim != NULL ? b->claim->tenant : b->module->owner, b->id, text);
+}
+
+static void say_dropped(struct box *b)
+{
+	char text[64];
+	if (b->log_dropped == 0)
+		return;
+	snprintf(text, sizeof(text), "(%u lines dropped: they came too fast)", b->log_dropped);
+	b->log_dropped = 0;
+	say(b, text);
+}
+
 static void log_line(struct box *b, const char *line, size_t length)
 {
 	uint64_t now = adv_clock_monotonic_ns();
@@ -249,12 +273,8 @@ static void log_line(struct box *b, const char *line, size_t length)
 		clean[i] = line[i] >= ' ' && line[i] != 0x7f ? line[i]
 							     : (line[i] & 0x80 ? line[i] : '?');
 	clean[length] = '\0';
-	const char *name = b->module != NULL ? b->module->name : "(deploy)";
-	if (b->log_dropped > 0)
-		adv_log_info("module %s, sandbox %u: %u lines dropped", name, b->id,
-			     b->log_dropped);
-	b->log_dropped = 0;
-	adv_log_info("module %s, sandbox %u: %s", name, b->id, clean);
+	say_dropped(b);
+	say(b, clean);
 }
 
 /* Takes whole lines out of the buffer; a line that fills it is cut. */
@@ -396,6 +416,7 @@ static void gone(struct box *b, const struct adv_death *death, const char *reaso
 	if (b->log_fd >= 0) {
 		log_ready(&b->log_watch);
 		log_lines(b, true);
+		say_dropped(b);
 	}
 	if (death->code == 0 || adv_pool_state(s->pool, b->id) == ADV_POOL_BUILDING ||
 	    adv_pool_state(s->pool, b->id) == ADV_POOL_LOADING)
@@ -700,6 +721,7 @@ int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv
 	s->warden = options->warden;
 	s->warden_gone = options->warden_gone;
 	s->next_cpu = options->next_cpu;
+	s->printed = options->printed;
 	s->user = options->user;
 	s->last = &s->first;
 	s->nr_boxes = adv_pool_ids(options->pool.max_sandboxes);

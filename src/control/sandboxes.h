@@ -18,7 +18,8 @@ struct adv_sandboxes;
 struct adv_claim {
 	uint32_t id; /* ADV_NO_SANDBOX: none */
 	enum adv_pool_hit hit;
-	uint64_t lease; /* that has further workers; 0: none. The owner sets it before its order */
+	uint64_t lease;	 /* that has further workers; 0: none. The owner sets it before its order */
+	uint32_t tenant; /* whose lines its function's are; the owner sets it before it claims */
 	/* A report that passed the checks. May be NULL when the owner does not care. */
 	void (*reported)(struct adv_claim *claim, const struct adv_sandbox_report *report);
 	/*
@@ -36,6 +37,9 @@ struct adv_sandboxes_options {
 	int cpu; /* where the warden stays, and sandboxes until they serve; -1: anywhere */
 	void (*warden_gone)(
 		void *user); /* the node must end: there is nobody to make or kill sandboxes */
+	/* A function's line, its characters made harmless. NULL module: a deploy's, not known yet. */
+	void (*printed)(void *user, const struct adv_module *module, uint32_t tenant,
+			uint32_t sandbox, const char *text);
 	int (*next_cpu)(
 		void *user,
 		uint32_t tenant); /* where this tenant's next worker would sit; -1: not known */

@@ -89,6 +89,7 @@ static enum adv_status start_worker(struct adv_worker_slot *w)
 	struct adv_sandboxes *s = h->control->sandboxes;
 	w->timed_out = false;
 	w->claim.lease = h->geometry.nr_lanes > 1 ? h->entry->id : 0;
+	w->claim.tenant = h->entry->wish.tenant;
 	enum adv_status status = adv_sandboxes_claim(s, h->module, 0, &w->claim);
 	if (status != ADV_OK)
 		return status;

@@ -18,6 +18,12 @@ static inline uint64_t adv_clock_monotonic_ns(void)
 	return adv_clock_read_(CLOCK_MONOTONIC);
 }
 
+/* Wall clock, since 1970: to be shown, never to count with. */
+static inline uint64_t adv_clock_realtime_ns(void)
+{
+	return adv_clock_read_(CLOCK_REALTIME);
+}
+
 /* For leases: goes on while the machine sleeps. */
 static inline uint64_t adv_clock_boottime_ns(void)
 {

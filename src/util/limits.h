@@ -93,7 +93,13 @@
 	1000 /* an expired lease's calls end so long after it without the node's word */
 
 /* Sandboxes. */
-#define ADV_SANDBOXES_MAX	 4096
+#define ADV_SANDBOXES_MAX  4096
+#define ADV_LOG_LINE_BYTES 1024 /* of a function's line; the rest is a line of its own */
+#define ADV_LOG_RING_BYTES (64 * 1024)
+#define ADV_LOG_MODULES	   256 /* that have lines to be read */
+#define ADV_LOG_ANSWER_MAX 256 /* lines in one answer */
+#define ADV_LOG_WAIT_MAX_S 30
+
 #define ADV_POOL_COLD_DEFAULT	 4
 #define ADV_POOL_HOT_DEFAULT	 1 /* for each module used of late */
 #define ADV_POOL_HOT_MODULES_MAX 8
