@@ -99,7 +99,7 @@ static inline uintptr_t hidden(uintptr_t value)
 /* The kernel looks for us, and says EFAULT where nothing can be read. */
 static inline int readable(uintptr_t page)
 {
-	return syscall(SYS_access, page, 0) == 0 || errno != EFAULT;
+	return syscall(SYS_faccessat, -1, page, 0) == 0 || errno != EFAULT;
 }
 
 #endif

@@ -13,4 +13,4 @@ ATTACK_BY_CALLS({SYS_io_uring_setup, {4, (long)room}}, {SYS_io_uring_enter, {3, 
 		{SYS_signalfd4, {-1}}, {SYS_timerfd_create, {1}}, {SYS_pipe2, {(long)room, 0}},
 		{SYS_init_module, {0}}, {SYS_finit_module, {3}}, {SYS_kexec_load, {0}},
 		{SYS_reboot, {0}}, {SYS_syslog, {3}}, {SYS_acct, {0}}, {SYS_vhangup, {0}},
-		{SYS_mincore, {(long)room, 4096, 0}}, {451, {3}}, {SYS_lookup_dcookie, {0}})
+		{SYS_mincore, {(long)room, 4096, 0}}, {451, {3}})
