@@ -157,7 +157,7 @@ struct adv_sandbox_report {
 
 /* Exit statuses by which a worker names its own end (a hint: a function can fake them for its own calls). */
 #define ADV_EXIT_ABORTED       134 /* abort(), which pid 1 of a namespace could not die of */
-#define ADV_EXIT_OUT_OF_MEMORY 135 /* a crash right after an allocation had failed */
+#define ADV_EXIT_OUT_OF_MEMORY 138 /* a crash right after an allocation had failed */
 #define ADV_EXIT_CONFINEMENT   136 /* after ADV_REPORT_FAILED */
 #define ADV_EXIT_LANE	       137 /* the lane's descriptors or header did not match the order */
 

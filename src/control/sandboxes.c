@@ -233,6 +233,19 @@ static void kill_box(struct adv_sandboxes *s, uint32_t id)
 		adv_log_error("could not ask the warden to kill sandbox %u: %s", id, strerror(-rc));
 }
 
+/* The pool's own. Failed, not merely killed: a module that cannot be loaded ahead is not tried again until it is used anew. */
+static void fail_box(struct box *b)
+{
+	struct adv_sandboxes *s = b->owner;
+	struct adv_warden_request request = {.type = ADV_WARDEN_KILL, .id = b->id, .cpu = -1};
+	if (adv_pool_failed(s->pool, b->id, adv_clock_monotonic_ns()) < 0)
+		return;
+	int rc = ask(s, &request, NULL, 0);
+	if (rc < 0)
+		adv_log_error("could not ask the warden to kill sandbox %u: %s", b->id,
+			      strerror(-rc));
+}
+
 /* ---- the function's log ---- */
 
 /* To whoever reads the node's log, and to whoever reads the module's. */
@@ -335,6 +348,13 @@ static bool report_ok(struct adv_sandbox_report *r)
 	return printable(r->name, sizeof(r->name)) && printable(r->text, sizeof(r->text));
 }
 
+/* What it may still say is not heard: words that came before its death are read after it, and would count again. */
+static void hear_no_more(struct box *b)
+{
+	adv_watch_stop(&b->report_watch);
+	adv_fd_close(&b->report_fd);
+}
+
 static void take_report(struct box *b, const struct adv_sandbox_report *r)
 {
 	struct adv_sandboxes *s = b->owner;
@@ -366,10 +386,17 @@ static void read_reports(struct box *b)
 		}
 		if (n != (ssize_t)sizeof(r) || !report_ok(&r)) {
 			adv_log_warning("sandbox %u broke the protocol and is killed", b->id);
+			hear_no_more(b);
 			kill_box(b->owner, b->id);
 			return;
 		}
 		take_report(b, &r);
+		/* An honest one exits after that; constructors might go on, line after line into the log. */
+		if (r.type == ADV_REPORT_FAILED) {
+			hear_no_more(b);
+			if (b->claim == NULL)
+				fail_box(b);
+		}
 	}
 }
 

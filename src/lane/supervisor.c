@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define STALLED_LOOK_NS (100 * ADV_MS)
+
 void adv_supervisor_format(void *req, void *cpl, void *slots, const struct adv_geometry *g)
 {
 	adv_lane_header_write(req, g, ADV_LANE_REQ);
@@ -62,7 +64,7 @@ int adv_supervisor_death(struct adv_supervisor *s, enum adv_status status, uint3
 		most = before;
 	uint32_t base = most + 2 * n + 1;
 	s->generation = adv_generation((uint16_t)(epoch + 1), base);
-	s->watched = 0;
+	s->watched = s->stalled_since_ns = 0;
 	/* The next worker says RUNNING itself: adv_supervisor_served() tells whether it ever did. */
 	atomic_store_explicit(&s->worker_line->state, ADV_SIDE_STARTING, memory_order_relaxed);
 	/* What the dead worker saw of its memory says nothing about the next one's death. */
@@ -82,25 +84,70 @@ void adv_supervisor_end(struct adv_supervisor *s, enum adv_status status)
 	atomic_store_explicit(&s->node_line->ended, (uint32_t)status, memory_order_release);
 }
 
-/* The budget of the request that the worker says it runs; 0: none, or its word does not fit the ring. */
-static uint64_t budget_ns(const struct adv_supervisor *s, uint64_t running)
+/* The highest number of the current epoch in a ring; the base - 1 when there is none. */
+static uint32_t reached(const struct adv_supervisor *s, const struct adv_entry *ring)
 {
-	uint32_t seq = adv_generation_base(running);
+	uint32_t before = adv_generation_base(s->generation) - 1;
+	uint32_t most = 0;
+	for (uint32_t i = 0; i < s->geometry->nr_entries; i++) {
+		uint32_t ahead = atomic_load_explicit(&ring[i].seq, memory_order_acquire) - before;
+		uint16_t epoch = atomic_load_explicit(&ring[i].epoch, memory_order_relaxed);
+		if (epoch == adv_generation_epoch(s->generation) && (int32_t)ahead > (int32_t)most)
+			most = ahead;
+	}
+	return before + most;
+}
+
+/* The budget of the request with that number; 0: none, or it is not in the ring. */
+static uint64_t budget_of(const struct adv_supervisor *s, uint32_t seq)
+{
 	const struct adv_entry *e = &s->requests[seq & (s->geometry->nr_entries - 1)];
 	if (atomic_load_explicit(&e->seq, memory_order_acquire) != seq)
 		return 0;
 	uint32_t budget_us = atomic_load_explicit(&e->time, memory_order_relaxed);
-	/* Still that request, still that call: a finished call is not judged by its successor's budget. */
+	/* Still that request: a finished call is not judged by its successor's budget. */
 	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&e->seq, memory_order_relaxed) != seq ||
-	    atomic_load_explicit(&s->progress->running, memory_order_relaxed) != running)
-		return 0;
-	return budget_us * ADV_US;
+	return atomic_load_explicit(&e->seq, memory_order_relaxed) == seq ? budget_us * ADV_US : 0;
+}
+
+/*
+ * By the rings alone, and now and then: they are others' cache lines. A worker that has completed more than was asked for lies; then the newest
+ * request stands for all. One that has not begun to serve has nothing to hide.
+ */
+static bool stalled(struct adv_supervisor *s, uint64_t now_ns)
+{
+	if (now_ns < s->stalled_look_ns)
+		return false;
+	s->stalled_look_ns = now_ns + STALLED_LOOK_NS;
+	uint32_t done = reached(s, s->completions), asked = reached(s, s->requests);
+	if (done == asked || !adv_supervisor_served(s)) {
+		s->stalled_since_ns = 0;
+		return false;
+	}
+	uint32_t seq = (int32_t)(asked - done) > 0 ? done + 1 : asked;
+	if (s->stalled_since_ns == 0 || s->stalled_seq != seq) {
+		s->stalled_seq = seq;
+		s->stalled_since_ns = now_ns;
+		return false;
+	}
+	uint64_t budget = budget_of(s, seq);
+	return budget != 0 && now_ns - s->stalled_since_ns >= budget + ADV_STALLED_US * ADV_US;
+}
+
+/* The budget of the request that the worker says it runs; 0: none, or its word does not fit the ring. */
+static uint64_t budget_ns(const struct adv_supervisor *s, uint64_t running)
+{
+	uint64_t budget = budget_of(s, adv_generation_base(running));
+	/* Still that call. */
+	return atomic_load_explicit(&s->progress->running, memory_order_relaxed) == running ? budget
+											    : 0;
 }
 
 bool adv_supervisor_overdue(struct adv_supervisor *s, uint64_t now_ns, uint64_t *next_ns)
 {
 	uint64_t running = atomic_load_explicit(&s->progress->running, memory_order_relaxed);
+	if (stalled(s, now_ns))
+		return true;
 	if (running == 0 || adv_generation_epoch(running) != adv_generation_epoch(s->generation)) {
 		s->watched = 0;
 		return false;
@@ -151,20 +198,6 @@ bool adv_supervisor_served(const struct adv_supervisor *s)
 {
 	return atomic_load_explicit(&s->worker_line->state, memory_order_relaxed) !=
 	       ADV_SIDE_STARTING;
-}
-
-/* The highest number of the current epoch in a ring; the base - 1 when there is none. */
-static uint32_t reached(const struct adv_supervisor *s, const struct adv_entry *ring)
-{
-	uint32_t before = adv_generation_base(s->generation) - 1;
-	uint32_t most = 0;
-	for (uint32_t i = 0; i < s->geometry->nr_entries; i++) {
-		uint32_t ahead = atomic_load_explicit(&ring[i].seq, memory_order_acquire) - before;
-		uint16_t epoch = atomic_load_explicit(&ring[i].epoch, memory_order_relaxed);
-		if (epoch == adv_generation_epoch(s->generation) && (int32_t)ahead > (int32_t)most)
-			most = ahead;
-	}
-	return before + most;
 }
 
 bool adv_supervisor_busy(const struct adv_supervisor *s)

@@ -19,6 +19,9 @@ struct adv_supervisor {
 	uint64_t generation;	   /* the node's own copy: the one that counts */
 	uint64_t watched;	   /* progress->running as last seen */
 	uint64_t watched_since_ns; /* when it was first seen */
+	uint32_t stalled_seq;	   /* the oldest call that is not completed, as last seen */
+	uint64_t stalled_since_ns; /* when it was first seen; 0: none was */
+	uint64_t stalled_look_ns;  /* not before that is there another look */
 	uint64_t counted[6];	   /* totals taken so far by adv_supervisor_count() */
 };
 
@@ -46,6 +49,8 @@ void adv_supervisor_end(struct adv_supervisor *s, enum adv_status status);
  * Looks at the call being run. Returns true when it has been seen for longer than its budget plus ADV_TIMEOUT_KILL_US on the
  * node's clock (CLOCK_MONOTONIC, passed in): the worker must be killed. Otherwise *next_ns is lowered to the time at which
  * that could become true, if a call with a budget is running.
+ * What runs the worker tells. One that tells lies is found by its caller's ring: true, too, when the oldest call that is not completed has
+ * been so for its budget and ADV_STALLED_US more, whatever the worker says.
  */
 bool adv_supervisor_overdue(struct adv_supervisor *s, uint64_t now_ns, uint64_t *next_ns);
 

@@ -114,6 +114,31 @@ Test(supervisor, a_budget_runs_on_the_nodes_clock)
 	cr_assert_not(adv_supervisor_overdue(&rig_node, UINT64_MAX, &next), "it is dead");
 }
 
+/* It runs a call and says that it runs none, or another, or that all is done: its caller's ring tells. */
+Test(supervisor, a_worker_that_hides_a_call_is_overdue)
+{
+	const uint64_t first = 1000, due = first + 5 * ADV_MS + ADV_STALLED_US * ADV_US;
+	for (unsigned lie = 0; lie < 3; lie++) {
+		uint64_t next = UINT64_MAX;
+		make();
+		cr_assert_eq(
+			adv_caller_submit(&rig_caller, 0, 0, NULL, 0, 1, 1001, 5000, UINT64_MAX),
+			ADV_OK);
+		rig_begin(1);
+		atomic_store(&rig_node.progress->running, lie == 0 ? 0 : UINT64_MAX);
+		if (lie == 2) {
+			struct adv_entry *far = &rig_node.completions[2];
+			atomic_store(&far->epoch, adv_generation_epoch(rig_node.generation));
+			atomic_store(&far->seq, adv_generation_base(rig_node.generation) + 1000);
+		}
+		cr_assert_not(adv_supervisor_overdue(&rig_node, first, &next));
+		cr_assert_not(adv_supervisor_overdue(&rig_node, due - 1, &next), "lie %u", lie);
+		cr_assert(adv_supervisor_overdue(&rig_node, due + ADV_SEC, &next), "lie %u", lie);
+		rig_die(ADV_TIMEOUT, 0);
+		cr_assert_not(adv_supervisor_overdue(&rig_node, due + 2 * ADV_SEC, &next));
+	}
+}
+
 Test(supervisor, without_a_budget_nothing_is_overdue)
 {
 	uint64_t next = UINT64_MAX;
