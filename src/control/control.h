@@ -10,7 +10,7 @@
  *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
  *	deploy.c      a module's way from bytes to the registry
  *	sandboxes.c   warden and pool
- *	logs.c        what functions print
+ *	log_pipe.c, logs.c  what functions print: read, kept
  */
 #ifndef ADVERB_CONTROL_CONTROL_H
 #define ADVERB_CONTROL_CONTROL_H

@@ -3,12 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control/log_pipe.h"
 #include "util/clock.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -18,27 +18,19 @@
 #define REFILL_DELAY_NS (2 * ADV_MS)
 #define SEND_RETRY_NS	(ADV_MS / 2)
 #define COLLECT_NS	(10 * ADV_MS)
-#define LOG_LINES_BURST 20 /* lines of one sandbox that are logged at once */
-#define LOG_LINE_NS	(100 * ADV_MS)
-#define LOG_BYTES	ADV_LOG_LINE_BYTES
 
 /* One sandbox that the warden was asked for. */
 struct box {
 	uint32_t id;
 	int pid;
 	int report_fd;
-	int log_fd;
 	struct adv_watch report_watch;
-	struct adv_watch log_watch;
+	struct adv_log_pipe log;
 	struct adv_claim *claim;   /* NULL: the pool's */
 	struct adv_module *module; /* that a hot one has loaded or loads; a reference */
 	int cpu;		   /* that it is pinned to, or soon is; -1: none */
 	uint64_t asked_ns;
 	char reason[ADV_REASON_MAX]; /* what it said went wrong */
-	uint64_t log_allowed_ns;     /* token bucket for its log */
-	uint32_t log_dropped;
-	size_t log_fill;
-	char log[LOG_BYTES];
 	struct adv_sandboxes *owner;
 	struct box *next_retired;
 };
@@ -151,6 +143,20 @@ static int pin(struct adv_sandboxes *s, struct box *b, int cpu)
 	return ask(s, &request, NULL, 0);
 }
 
+/* ---- the function's log ---- */
+
+/* To whoever reads the node's log, and to whoever reads the module's. */
+static void printed(void *user, const char *text)
+{
+	const struct box *b = user;
+	const struct adv_sandboxes *s = b->owner;
+	adv_log_info("module %s, sandbox %u: %s", b->module != NULL ? b->module->name : "(deploy)",
+		     b->id, text);
+	if (s->printed != NULL && b->module != NULL)
+		s->printed(s->user, b->module,
+			   b->claim != NULL ? b->claim->tenant : b->module->owner, b->id, text);
+}
+
 /* ---- boxes ---- */
 
 static struct box *box_create(struct adv_sandboxes *s, uint32_t id)
@@ -159,8 +165,9 @@ static struct box *box_create(struct adv_sandboxes *s, uint32_t id)
 	if (b == NULL)
 		return NULL;
 	b->id = id;
-	b->report_fd = b->log_fd = b->cpu = -1;
+	b->report_fd = b->cpu = -1;
 	b->owner = s;
+	adv_log_pipe_init(&b->log, printed, b);
 	b->asked_ns = adv_clock_monotonic_ns();
 	s->boxes[id] = b;
 	return b;
@@ -199,10 +206,8 @@ static void box_close(struct box *b)
 {
 	if (b->report_fd >= 0)
 		adv_watch_stop(&b->report_watch);
-	if (b->log_fd >= 0)
-		adv_watch_stop(&b->log_watch);
 	adv_fd_close(&b->report_fd);
-	adv_fd_close(&b->log_fd);
+	adv_log_pipe_close(&b->log);
 	adv_module_put(b->module);
 	b->module = NULL;
 	b->owner->boxes[b->id] = NULL;
@@ -244,84 +249,6 @@ static void fail_box(struct box *b)
 	if (rc < 0)
 		adv_log_error("could not ask the warden to kill sandbox %u: %s", b->id,
 			      strerror(-rc));
-}
-
-/* ---- the function's log ---- */
-
-/* To whoever reads the node's log, and to whoever reads the module's. */
-static void say(struct box *b, const char *text)
-{
-	const struct adv_sandboxes *s = b->owner;
-	adv_log_info("module %s, sandbox %u: %s", b->module != NULL ? b->module->name : "(deploy)",
-		     b->id, text);
-	if (s->printed != NULL && b->module != NULL)
-		s->printed(s->user, b->module,
-			   b->claim != NULL ? b->claim->tenant : b->module->owner, b->id, text);
-}
-
-static void say_dropped(struct box *b)
-{
-	char text[64];
-	if (b->log_dropped == 0)
-		return;
-	snprintf(text, sizeof(text), "(%u lines dropped: they came too fast)", b->log_dropped);
-	b->log_dropped = 0;
-	say(b, text);
-}
-
-static void log_line(struct box *b, const char *line, size_t length)
-{
-	uint64_t now = adv_clock_monotonic_ns();
-	uint64_t floor =
-		now > LOG_LINES_BURST * LOG_LINE_NS ? now - LOG_LINES_BURST * LOG_LINE_NS : 0;
-	if (b->log_allowed_ns < floor)
-		b->log_allowed_ns = floor;
-	if (b->log_allowed_ns > now) {
-		b->log_dropped++;
-		return;
-	}
-	b->log_allowed_ns += LOG_LINE_NS;
-	char clean[LOG_BYTES + 1];
-	for (size_t i = 0; i < length; i++)
-		clean[i] = line[i] >= ' ' && line[i] != 0x7f ? line[i]
-							     : (line[i] & 0x80 ? line[i] : '?');
-	clean[length] = '\0';
-	say_dropped(b);
-	say(b, clean);
-}
-
-/* Takes whole lines out of the buffer; a line that fills it is cut. */
-static void log_lines(struct box *b, bool end)
-{
-	size_t start = 0;
-	for (size_t i = 0; i < b->log_fill; i++) {
-		if (b->log[i] != '\n')
-			continue;
-		log_line(b, b->log + start, i - start);
-		start = i + 1;
-	}
-	if (start == 0 && (b->log_fill == sizeof(b->log) || (end && b->log_fill > 0))) {
-		log_line(b, b->log, b->log_fill);
-		start = b->log_fill;
-	}
-	memmove(b->log, b->log + start, b->log_fill - start);
-	b->log_fill -= start;
-}
-
-/* At most 16 KiB at a time: a function that floods its log must not hold the control thread. */
-static void log_ready(struct adv_watch *watch)
-{
-	struct box *b = watch->user;
-	for (int i = 0; i < 16; i++) {
-		ssize_t n = read(b->log_fd, b->log + b->log_fill, sizeof(b->log) - b->log_fill);
-		if (n <= 0) {
-			if (n == 0)
-				adv_watch_stop(watch);
-			return;
-		}
-		b->log_fill += (size_t)n;
-		log_lines(b, false);
-	}
 }
 
 /* ---- reports ---- */
@@ -428,10 +355,8 @@ static void built(struct box *b, const struct adv_warden_event *event, int *fds)
 {
 	b->pid = event->pid;
 	b->report_fd = adv_fd_steal(&fds[0]);
-	b->log_fd = adv_fd_steal(&fds[1]);
-	fcntl(b->log_fd, F_SETFL, fcntl(b->log_fd, F_GETFL) | O_NONBLOCK);
 	listen_to(b);
-	adv_watch_start(&b->log_watch, b->owner->loop, b->log_fd, log_ready, b);
+	adv_log_pipe_start(&b->log, b->owner->loop, adv_fd_steal(&fds[1]));
 }
 
 /* The sandbox is no more: last words first, then the pool, then whoever had it. */
@@ -440,11 +365,7 @@ static void gone(struct box *b, const struct adv_death *death, const char *reaso
 	struct adv_sandboxes *s = b->owner;
 	if (b->report_fd >= 0)
 		read_reports(b);
-	if (b->log_fd >= 0) {
-		log_ready(&b->log_watch);
-		log_lines(b, true);
-		say_dropped(b);
-	}
+	adv_log_pipe_finish(&b->log);
 	if (death->code == 0 || adv_pool_state(s->pool, b->id) == ADV_POOL_BUILDING ||
 	    adv_pool_state(s->pool, b->id) == ADV_POOL_LOADING)
 		adv_pool_failed(s->pool, b->id, adv_clock_monotonic_ns());
