@@ -137,7 +137,30 @@ def verbs():
     write("verbs", "hello-short", b"\x08" + bytes([20, 0]) + hello)
 
 
+# ---- reports: operations as in fuzz_reports.c, the sandbox in the upper four bits of each ----
+
+def report(box, kind, more=0, text=b"echo", numbers=b""):
+    return bytes([box << 4, kind | more]) + text.ljust(32, b"\0") + numbers + b"\1\0\0"
+
+
+def reports():
+    timers, used, claim, scratch, kill = b"\x05", b"\x06", b"\x03", b"\x0b", b"\x04"
+    confined = b"".join(report(box, 1) for box in range(4))
+    loaded = b"".join(report(box, 2, 0x10) for box in range(4))
+    write("reports", "hot", timers + timers + confined + used + timers + timers + loaded + claim + timers + kill + timers)
+    write("reports", "cold", timers + confined + claim + report(0, 2) + b"\x02\x0b" + timers + claim)
+    write("reports", "scratch", timers + confined + scratch + report(0, 3, 32) + report(0, 3, 32, b"reverse") + report(0, 2) + kill)
+    for name, data in (("failed", report(0, 4, 0, b"no usable function")), ("endless", report(0, 4, 64)), ("short", report(0, 1, 128)),
+                       ("control", report(0, 4, 0, b"\x1b[2J\n")), ("kind", report(0, 7)), ("many", report(0, 2, 8, numbers=b"\xff" * 4)),
+                       ("needs", report(0, 2, 16, numbers=b"\x09"))):
+        write("reports", name, timers + scratch + confined + data * 3 + confined + timers + claim + timers)
+    lines = b"\x01\xff" + b"a line\n\x1b[31m and more\r\n".ljust(64, b".")
+    write("reports", "prints", timers + confined + claim + lines * 5 + b"\x02\x07" + timers + lines)
+    write("reports", "dies", b"".join(timers + confined + claim + bytes([2 | box << 4 | 8 * (box & 1), 11]) for box in range(8)))
+
+
 if __name__ == "__main__":
+    reports()
     verbs()
     lane()
     http()
