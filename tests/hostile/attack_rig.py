@@ -85,6 +85,8 @@ class Rig:
         self.as_root = as_root
         self.cgroup = as_root and harness.CGROUP is not None
         status = self.node.status()
+        assert not self.cgroup or status["sandbox"]["memory_limit"] == "cgroup", status["sandbox"]
+        assert status["node"]["hostile_tenants"] == as_root, status["node"]
         self.warden = status["node"]["warden_pid"]
         self.cold = status["pool"]["cold"]
         self.warden_mounts = self.mountinfo(self.warden)
@@ -96,7 +98,6 @@ class Rig:
         assert self.witness.invoke("keep", self.secret)[0] == "ok"
         self.slot = self.witness.slot()
         ctypes.memmove(self.slot.input, self.pattern, len(self.pattern))
-        self.canaries = set()
 
     # ---- the node ----
 
@@ -126,7 +127,7 @@ class Rig:
         end = time.monotonic() + 30
         while True:
             try:
-                status, output, _ = self.call(lease, "answer", b"an ordinary call" * 8, timeout_us=1_000_000)
+                status, output, _ = self.call(lease, "answer", b"an ordinary call" * 8, timeout_us=5_000_000)
             except AdverbError as e:
                 status, output = e.status, b""
                 time.sleep(0.01)

@@ -166,7 +166,7 @@ class Attack:
         what = f"form {form}: {status}, detail {detail}, {numbers(output)[:8]}"
         assert holds(expected, status, numbers(output), output, detail), what
         if leave and status == "ok":
-            assert rig.call(self.lease, "leave", b"", 1_000_000)[0] == "exited"
+            assert rig.call(self.lease, "leave", b"", 20_000_000)[0] == "exited"
         self.recovers(deaths, status in ("ok", "bad_size") and not leave, what)
         return output
 
@@ -175,8 +175,8 @@ class Attack:
             assert rig.deaths(self.name) == deaths, f"{what}: its worker has died"
         elif self.name != "late":
             wait_for(f"a worker in place of that of {what}", lambda: rig.deaths(self.name) > deaths, 10)
-        fresh = rig.deaths(self.name) - deaths
         answered = rig.answers(self.lease)
+        fresh = rig.deaths(self.name) - deaths  # after the answer: one that was late may have been killed meanwhile
         assert answered == 1 if fresh else answered == self.answered + 1, (what, answered, self.answered)
         self.answered = answered
         self.replacements += fresh
