@@ -101,6 +101,8 @@ struct adv_worker_slot {
 	struct adv_timer restart;
 	uint32_t failures; /* workers in a row that died before they served */
 	bool timed_out;	   /* killed by the watchdog: its death is a timeout */
+	bool never_served; /* killed by the watchdog, since it did not begin to */
+	uint64_t started_ns;
 };
 
 struct adv_held {

@@ -87,7 +87,8 @@ static enum adv_status start_worker(struct adv_worker_slot *w)
 {
 	struct adv_held *h = w->held;
 	struct adv_sandboxes *s = h->control->sandboxes;
-	w->timed_out = false;
+	w->timed_out = w->never_served = false;
+	w->started_ns = adv_clock_monotonic_ns();
 	w->claim.lease = h->geometry.nr_lanes > 1 ? h->entry->id : 0;
 	w->claim.tenant = h->entry->wish.tenant;
 	enum adv_status status = adv_sandboxes_claim(s, h->module, 0, &w->claim);
@@ -153,7 +154,7 @@ static enum adv_status why(const struct adv_worker_slot *w, const struct adv_dea
 	*detail = 0;
 	if (w->timed_out)
 		return ADV_TIMEOUT;
-	if (death->code == 0 || (reason != NULL && !served))
+	if (death->code == 0 || w->never_served || (reason != NULL && !served))
 		return ADV_LOAD_FAILED;
 	enum adv_status status = adv_death_status(death, detail);
 	if (status == ADV_CRASHED && adv_supervisor_memory_hint(&w->supervisor))
@@ -234,14 +235,26 @@ bool adv_workers_busy(const struct adv_held *h)
 
 /* ---- the watchdog ---- */
 
+/* Built, loaded and constructed, or stuck on the way. */
+static bool should_serve(const struct adv_worker_slot *w, uint64_t now_ns)
+{
+	return !adv_supervisor_served(&w->supervisor) &&
+	       now_ns - w->started_ns >= ADV_SERVE_WITHIN_MS * ADV_MS;
+}
+
 /* Returns whether any call is being run. */
 static bool watch_lease(struct adv_held *h, uint64_t now_ns, uint64_t *next_ns)
 {
 	bool running = false;
 	for (uint32_t i = 0; i < h->geometry.nr_lanes; i++) {
 		struct adv_worker_slot *w = &h->workers[i];
-		if (w->claim.id == ADV_NO_SANDBOX || w->timed_out)
+		if (w->claim.id == ADV_NO_SANDBOX || w->timed_out || w->never_served)
 			continue;
+		if (should_serve(w, now_ns)) {
+			w->never_served = true;
+			adv_sandboxes_kill(h->control->sandboxes, &w->claim);
+			continue;
+		}
 		if (adv_supervisor_overdue(&w->supervisor, now_ns, next_ns)) {
 			w->timed_out = true;
 			adv_sandboxes_kill(h->control->sandboxes, &w->claim);

@@ -60,6 +60,8 @@
 #define ADV_TIMEOUT_KILL_US	  20000 /* a worker is killed so long after its call's budget */
 #define ADV_STALLED_US \
 	1000000 /* ... or, whatever it says, so long after that of the oldest call not completed */
+#define ADV_SERVE_WITHIN_MS \
+	20000 /* a worker that has not begun to serve by then is killed: its constructors do not end */
 #define ADV_RESTART_FAILURES_MAX \
 	8 /* replacements in a row that never served, then the lease ends */
 
