@@ -81,6 +81,7 @@ static const char *const allowed[] = {
 	"clock_getres",
 	"clock_nanosleep",
 	"nanosleep",
+	"pause",
 	"gettimeofday",
 	"time",
 	"times",

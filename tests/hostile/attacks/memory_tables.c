@@ -20,5 +20,6 @@ ATTACK
 		for (size_t at = 0; at < GIB; at += STEP)
 			sum += p[at];
 	}
+	(void)sum;
 	return saw(out, 0, n);
 }
