@@ -21,7 +21,7 @@
 	"see sysctl user.max_user_namespaces, user.max_mnt_namespaces, user.max_pid_namespaces " \
 	"and kernel.pid_max"
 
-/* No network namespace: the warden's empty one is shared. */
+/* No network namespace, unless strict_net asks for one: the warden's empty one is shared. */
 #define WALLS \
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
@@ -51,9 +51,11 @@ static int give_identity(const struct adv_plan *plan, pid_t pid, uint32_t id, in
 	return send(socket, &go, sizeof(go), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static pid_t clone_process(int cgroup)
+static pid_t clone_process(const struct adv_plan *plan, int cgroup)
 {
 	struct clone_args args = {.flags = WALLS, .exit_signal = SIGCHLD};
+	if (plan->strict_net)
+		args.flags |= CLONE_NEWNET;
 	if (cgroup >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)cgroup;
@@ -70,13 +72,20 @@ static void discard(pid_t pid)
 static int start(const struct adv_plan *plan, int cgroup, uint32_t id, struct adv_cell *cell,
 		 int socket, pid_t *pid, struct adv_failure *failure)
 {
-	*pid = clone_process(cgroup);
+	*pid = clone_process(plan, cgroup);
 	if (*pid < 0)
 		return adv_failure_set(failure, errno, HINT_CLONE,
 				       "could not make a process in namespaces of its own");
 	if (*pid == 0)
 		adv_sandbox_run(cell);
-	int rc = give_identity(plan, *pid, id, socket);
+	/* It waits for its identity: until then it is nothing. */
+	int rc = plan->core_scheduling == ADV_CORE_SCHEDULING_ON ? adv_core_cookies_new(*pid) : 0;
+	if (rc < 0) {
+		discard(*pid);
+		return adv_failure_set(failure, -rc, "set [sandbox] core_scheduling=no",
+				       "could not keep sandbox %u apart on its core", id);
+	}
+	rc = give_identity(plan, *pid, id, socket);
 	if (rc < 0) {
 		discard(*pid);
 		return adv_failure_set(failure, -rc, NULL, "could not map the uid of sandbox %u",

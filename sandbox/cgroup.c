@@ -216,6 +216,7 @@ void adv_cgroups_init(struct adv_cgroups *cgroups)
 	cgroups->base = base;
 	cgroups->cpu = have_too(group, base, "cpu");
 	cgroups->cpuset = have_too(group, base, "cpuset");
+	cgroups->freeze = faccessat(base, "cgroup.freeze", W_OK, 0) == 0;
 	sweep(cgroups);
 }
 
@@ -315,6 +316,12 @@ int adv_cgroups_pin(const struct adv_cgroups *cgroups, uint64_t number, const cp
 					      cpu);
 	ADV_CLEANUP_FD int group = open_number(cgroups, number);
 	return group < 0 ? group : write_at(group, "cpuset.cpus", n > 0 ? text : "\n");
+}
+
+int adv_cgroups_freeze(const struct adv_cgroups *cgroups, uint64_t number, bool freeze)
+{
+	ADV_CLEANUP_FD int group = open_number(cgroups, number);
+	return group < 0 ? group : write_at(group, "cgroup.freeze", freeze ? "1" : "0");
 }
 
 uint32_t adv_cgroups_oom_kills(const struct adv_cgroups *cgroups, uint64_t number)

@@ -23,6 +23,7 @@
 #include "sandbox/caps.h"
 #include "sandbox/landlock.h"
 #include "sandbox/plan.h"
+#include "sandbox/speculation.h"
 #include "util/fd.h"
 
 /* Page tables are not counted by RLIMIT_DATA: at most 1/512 of this, 128 MiB, can be spent on them. */
@@ -234,6 +235,15 @@ static int set_flags(const struct adv_cell *cell, struct adv_failure *failure)
 	return 0;
 }
 
+/* What it leaves in a core's predictors is no use to what runs there next, nor the other way round. */
+static int restrict_speculation(const struct adv_cell *cell, struct adv_failure *failure)
+{
+	int rc = adv_speculation_restrict(cell->plan->speculation);
+	if (rc < 0)
+		return adv_failure_set(failure, -rc, NULL, "could not switch off speculation");
+	return 0;
+}
+
 /* A second wall behind the empty root, where the kernel has it: only what an extended root shows may be read. */
 static int restrict_files(const struct adv_cell *cell, struct adv_failure *failure)
 {
@@ -276,9 +286,10 @@ static int install_filter(const struct adv_cell *cell, struct adv_failure *failu
 int adv_confine(const struct adv_cell *cell, struct adv_failure *failure)
 {
 	static int (*const steps[])(const struct adv_cell *, struct adv_failure *) = {
-		take_descriptors, tie_to_warden, wait_for_ids,	 take_identity, empty_input,
-		leave_session,	  mount_proc,	 enter_root,	 set_limits,	drop_capabilities,
-		set_flags,	  tie_to_warden, restrict_files, close_rest,	install_filter,
+		take_descriptors, tie_to_warden,     wait_for_ids, take_identity,
+		empty_input,	  leave_session,     mount_proc,   enter_root,
+		set_limits,	  drop_capabilities, set_flags,	   restrict_speculation,
+		tie_to_warden,	  restrict_files,    close_rest,   install_filter,
 	};
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		int rc = steps[i](cell, failure);

@@ -1,8 +1,7 @@
 /*
- * libraries.c - which further libraries and files the operator allows in sandboxes; libraries are copied without loading any.
+ * libraries.c - further libraries that the operator allows in sandboxes, and what they need: copied without loading any.
  * The warden's only thread, at start. What it loaded itself would be in every tenant's process.
  */
-#include <ctype.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +15,6 @@
 
 #include "sandbox/warden.h"
 #include "util/fd.h"
-
-#define CONFIG_BYTES_MAX (64 * 1024)
-#define LINE_MAX_BYTES	 4096
 
 #if defined(__x86_64__)
 #define TRIPLET "x86_64-linux-gnu"
@@ -39,28 +35,7 @@ static const char *const linked[] = {
 	"libpthread.so.0", "libdl.so.2", "librt.so.1",	  "libmvec.so.1",
 };
 
-/* ---- configuration ---- */
-
-static int open_config(const char *path, bool root, struct adv_failure *failure)
-{
-	struct stat st;
-	ADV_CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return adv_failure_set(failure, errno, NULL, "could not open the configuration %s",
-				       path);
-	if (!S_ISREG(st.st_mode) || st.st_size > CONFIG_BYTES_MAX)
-		return adv_failure_set(failure, EINVAL, "it must be a file of at most 64 KiB",
-				       "the configuration %s", path);
-	if (st.st_uid != 0 && (root || st.st_uid != getuid()))
-		return adv_failure_set(failure, EPERM,
-				       "it says what tenants may load: make root its owner",
-				       "the configuration %s belongs to uid %u", path, st.st_uid);
-	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return adv_failure_set(failure, EPERM,
-				       "it says what tenants may load: chmod go-w it",
-				       "the configuration %s can be written by others", path);
-	return adv_fd_steal(&fd);
-}
+/* ---- names ---- */
 
 static bool known(const struct adv_libraries *l, const char *name)
 {
@@ -73,7 +48,7 @@ static bool known(const struct adv_libraries *l, const char *name)
 	return strncmp(name, "ld-linux", 8) == 0;
 }
 
-static int add_name(struct adv_libraries *l, const char *name, struct adv_failure *failure)
+int adv_libraries_add(struct adv_libraries *l, const char *name, struct adv_failure *failure)
 {
 	if (known(l, name))
 		return 0;
@@ -86,98 +61,6 @@ static int add_name(struct adv_libraries *l, const char *name, struct adv_failur
 				       ADV_LIBRARIES_MAX);
 	snprintf(l->names[l->nr++], ADV_LIBRARY_NAME_MAX, "%s", name);
 	return 0;
-}
-
-/* An absolute path, none of whose parts is a dot, two dots or nothing: it is made again below the sandbox's root. */
-static int add_path(struct adv_libraries *l, const char *path, struct adv_failure *failure)
-{
-	size_t n = strlen(path);
-	if (path[0] != '/' || n < 2 || path[n - 1] == '/' || strstr(path, "//") != NULL ||
-	    strstr(path, "/./") != NULL || strstr(path, "/../") != NULL ||
-	    strcmp(path + n - 2, "/.") == 0 || (n > 2 && strcmp(path + n - 3, "/..") == 0))
-		return adv_failure_set(failure, EINVAL,
-				       "give absolute paths such as /usr/share/zoneinfo",
-				       "[sandbox] paths= names \"%.80s\"", path);
-	if (strcmp(path, "/lib") == 0 || strncmp(path, "/lib/", 5) == 0 ||
-	    strncmp(path, "/lib64", 6) == 0 || strncmp(path, "/proc", 5) == 0 ||
-	    strncmp(path, "/sys", 4) == 0 || strncmp(path, "/dev", 4) == 0)
-		return adv_failure_set(failure, EINVAL,
-				       "sandboxes have no devices and see nothing of the kernel; "
-				       "libraries are listed under libraries=",
-				       "[sandbox] paths= names %.80s", path);
-	if (l->nr_paths == ADV_PATHS_MAX || n >= ADV_PATH_MAX)
-		return adv_failure_set(failure, E2BIG, NULL,
-				       "[sandbox] paths= takes at most %d paths of %d bytes",
-				       ADV_PATHS_MAX, ADV_PATH_MAX - 1);
-	snprintf(l->paths[l->nr_paths++], ADV_PATH_MAX, "%s", path + 1);
-	return 0;
-}
-
-static char *trim(char *text)
-{
-	while (isspace((unsigned char)*text))
-		text++;
-	size_t n = strlen(text);
-	while (n > 0 && isspace((unsigned char)text[n - 1]))
-		text[--n] = '\0';
-	return text;
-}
-
-/* One line; `inside` says whether it is in [sandbox]. Comments are whole lines, or begin with " ;" or " #". */
-static int take_line(struct adv_libraries *l, char *line, bool *inside, struct adv_failure *failure)
-{
-	for (char *p = line; *p != '\0'; p++)
-		if ((*p == ';' || *p == '#') && (p == line || isspace((unsigned char)p[-1])))
-			*p = '\0';
-	char *text = trim(line);
-	if (text[0] == '[') {
-		*inside = strcmp(text, "[sandbox]") == 0;
-		return 0;
-	}
-	char *equals = strchr(text, '=');
-	if (!*inside || equals == NULL)
-		return 0;
-	*equals = '\0';
-	bool paths = strcmp(trim(text), "paths") == 0;
-	if (!paths && strcmp(trim(text), "libraries") != 0)
-		return 0;
-	char *rest = equals + 1, *name;
-	while ((name = strsep(&rest, " \t,")) != NULL) {
-		int rc = *name == '\0' ? 0
-			 : paths       ? add_path(l, name, failure)
-				       : add_name(l, name, failure);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-int adv_libraries_read(struct adv_libraries *l, const char *config_file, bool root,
-		       struct adv_failure *failure)
-{
-	l->nr = l->nr_paths = 0;
-	if (config_file == NULL)
-		return 0;
-	ADV_CLEANUP_FD int fd = open_config(config_file, root, failure);
-	if (fd < 0)
-		return fd;
-	FILE *file = fdopen(fd, "re");
-	if (file == NULL)
-		return adv_failure_set(failure, errno, NULL, "could not read %s", config_file);
-	adv_fd_steal(&fd);
-	char line[LINE_MAX_BYTES];
-	bool inside = false;
-	int rc = 0;
-	while (rc == 0 && fgets(line, sizeof(line), file) != NULL) {
-		if (strchr(line, '\n') == NULL && !feof(file))
-			rc = adv_failure_set(failure, EINVAL, NULL,
-					     "a line of %s is longer than %d bytes", config_file,
-					     LINE_MAX_BYTES - 2);
-		else
-			rc = take_line(l, line, &inside, failure);
-	}
-	fclose(file);
-	return rc;
 }
 
 /* ---- what a library needs ---- */
@@ -217,7 +100,7 @@ static int add_needed(struct adv_libraries *l, const struct image *image, const 
 		const char *name = (const char *)image->bytes + offset;
 		if (strnlen(name, image->size - offset) == image->size - offset)
 			return -ENOEXEC;
-		int rc = add_name(l, name, failure);
+		int rc = adv_libraries_add(l, name, failure);
 		if (rc < 0)
 			return rc;
 	}

@@ -33,10 +33,13 @@ enum adv_sandbox_fd {
 };
 
 struct adv_plan {
-	bool root;     /* a uid for each sandbox */
-	bool extended; /* there is a root with further libraries or paths */
-	bool cgroup;   /* memory.max limits, not RLIMIT_DATA */
-	uid_t uid;     /* the warden's own */
+	bool root;		  /* a uid for each sandbox */
+	bool extended;		  /* there is a root with further libraries or paths */
+	bool cgroup;		  /* memory.max limits, not RLIMIT_DATA */
+	bool strict_net;	  /* a network namespace for each sandbox */
+	uint32_t core_scheduling; /* enum adv_core_scheduling */
+	uint32_t speculation;	  /* enum adv_speculation */
+	uid_t uid;		  /* the warden's own */
 	gid_t gid;
 	uint32_t landlock_abi;
 	struct adv_ticks ticks;

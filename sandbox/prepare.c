@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "sandbox/landlock.h"
+#include "sandbox/speculation.h"
 #include "sandbox/warden.h"
 #include "util/fd.h"
 
@@ -136,13 +137,13 @@ static int fill_extended_root(struct adv_libraries *libraries, int root,
 }
 
 /* The places where further files will be seen: directories, or empty files, and what leads there. */
-static int make_places(const struct adv_libraries *libraries, int root, struct adv_failure *failure)
+static int make_places(const struct adv_settings *settings, int root, struct adv_failure *failure)
 {
-	for (unsigned i = 0; i < libraries->nr_paths; i++) {
+	for (unsigned i = 0; i < settings->nr_paths; i++) {
 		char path[ADV_PATH_MAX + 1], full[ADV_PATH_MAX + 1];
 		struct stat st;
-		snprintf(path, sizeof(path), "%s", libraries->paths[i]);
-		snprintf(full, sizeof(full), "/%s", libraries->paths[i]);
+		snprintf(path, sizeof(path), "%s", settings->paths[i]);
+		snprintf(full, sizeof(full), "/%s", settings->paths[i]);
 		if (stat(full, &st) < 0 || (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)))
 			return adv_failure_set(failure, ENOENT,
 					       "[sandbox] paths= takes files and directories",
@@ -165,19 +166,19 @@ static int make_places(const struct adv_libraries *libraries, int root, struct a
 }
 
 /* What is mounted below a path is not seen: the operator lists it by itself. */
-static int show_paths(const struct adv_libraries *libraries, int root, struct adv_failure *failure)
+static int show_paths(const struct adv_settings *settings, int root, struct adv_failure *failure)
 {
 	struct mount_attr walls = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
 					       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-	for (unsigned i = 0; i < libraries->nr_paths; i++) {
+	for (unsigned i = 0; i < settings->nr_paths; i++) {
 		char full[ADV_PATH_MAX + 1];
-		snprintf(full, sizeof(full), "/%s", libraries->paths[i]);
+		snprintf(full, sizeof(full), "/%s", settings->paths[i]);
 		ADV_CLEANUP_FD int tree = (int)syscall(SYS_open_tree, AT_FDCWD, full,
 						       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 		if (tree < 0 ||
 		    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &walls, sizeof(walls)) <
 			    0 ||
-		    syscall(SYS_move_mount, tree, "", root, libraries->paths[i],
+		    syscall(SYS_move_mount, tree, "", root, settings->paths[i],
 			    MOVE_MOUNT_F_EMPTY_PATH) < 0)
 			return adv_failure_set(failure, errno, "take it out of [sandbox] paths=",
 					       "could not show %s to sandboxes", full);
@@ -185,15 +186,15 @@ static int show_paths(const struct adv_libraries *libraries, int root, struct ad
 	return 0;
 }
 
-static int make_extended_root(struct adv_libraries *libraries, int top, struct adv_failure *failure)
+static int make_extended_root(struct adv_settings *settings, int top, struct adv_failure *failure)
 {
 	struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
 	ADV_CLEANUP_FD int root = make_tmpfs("512m", "1024", false);
 	if (root < 0)
 		return adv_failure_set(failure, -root, NULL, "could not mount the extended root");
-	int rc = fill_extended_root(libraries, root, failure);
+	int rc = fill_extended_root(&settings->libraries, root, failure);
 	if (rc == 0)
-		rc = make_places(libraries, root, failure);
+		rc = make_places(settings, root, failure);
 	if (rc < 0)
 		return rc;
 	if (syscall(SYS_mount_setattr, root, "", AT_EMPTY_PATH, &read_only, sizeof(read_only)) < 0)
@@ -202,7 +203,7 @@ static int make_extended_root(struct adv_libraries *libraries, int top, struct a
 	rc = attach(root, top, &ADV_ROOT_EXTENDED[1]);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not attach the extended root");
-	return show_paths(libraries, root, failure);
+	return show_paths(settings, root, failure);
 }
 
 /* Sandboxes may mount a procfs only where one is visible already; and the warden writes id maps by it. */
@@ -226,7 +227,7 @@ static int enter(int top, struct adv_failure *failure)
 	return 0;
 }
 
-static int make_roots(struct adv_plan *plan, struct adv_libraries *libraries,
+static int make_roots(struct adv_plan *plan, struct adv_settings *settings,
 		      struct adv_failure *failure)
 {
 	ADV_CLEANUP_FD int top = make_tmpfs("64k", "16", false);
@@ -241,8 +242,8 @@ static int make_roots(struct adv_plan *plan, struct adv_libraries *libraries,
 		rc = bring_proc(top);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not prepare the sandboxes' root");
-	plan->extended = libraries->nr > 0 || libraries->nr_paths > 0;
-	if (plan->extended && (rc = make_extended_root(libraries, top, failure)) < 0)
+	plan->extended = settings->libraries.nr > 0 || settings->nr_paths > 0;
+	if (plan->extended && (rc = make_extended_root(settings, top, failure)) < 0)
 		return rc;
 	return enter(top, failure);
 }
@@ -250,8 +251,14 @@ static int make_roots(struct adv_plan *plan, struct adv_libraries *libraries,
 int adv_prepare(struct adv_plan *plan, struct adv_cgroups *cgroups, const char *config_file,
 		struct adv_failure *failure)
 {
-	struct adv_libraries libraries;
-	int rc = adv_libraries_read(&libraries, config_file, geteuid() == 0, failure);
+	struct adv_settings settings;
+	int rc = adv_settings_read(&settings, config_file, geteuid() == 0, failure);
+	if (rc < 0)
+		return rc;
+	plan->strict_net = settings.strict_net;
+	plan->speculation = adv_speculation_controls();
+	rc = adv_core_cookies_init(settings.core_scheduling, geteuid() == 0, &plan->core_scheduling,
+				   failure);
 	if (rc < 0)
 		return rc;
 	adv_cgroups_init(cgroups);
@@ -259,14 +266,14 @@ int adv_prepare(struct adv_plan *plan, struct adv_cgroups *cgroups, const char *
 	rc = take_identity(plan, failure);
 	if (rc < 0)
 		return rc;
-	/* The network namespace stays empty, its loopback down; all sandboxes share it. */
+	/* The network namespace stays empty, its loopback down; all sandboxes share it, unless each is to have its own. */
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0)
 		return adv_failure_set(failure, errno, plan->root ? HINT_ROOT : HINT_USERNS,
 				       "could not make a mount and a network namespace");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return adv_failure_set(failure, errno, plan->root ? HINT_ROOT : HINT_USERNS,
 				       "could not make its mounts private");
-	rc = make_roots(plan, &libraries, failure);
+	rc = make_roots(plan, &settings, failure);
 	if (rc < 0)
 		return rc;
 	plan->landlock_abi = adv_landlock_abi();

@@ -45,6 +45,7 @@ enum adv_warden_request_type {
 	ADV_WARDEN_ORDER, /* apply cpu and memory, then hand `order` and its descriptors to the sandbox */
 	ADV_WARDEN_KILL, /* SIGKILL it; DIED follows */
 	ADV_WARDEN_PIN,	 /* apply cpu, and no more */
+	ADV_WARDEN_PARK, /* apply cpu: it has loaded a module and waits. Usual priority from here on; `freeze`: and it does not run before its order */
 };
 
 #define ADV_WARDEN_ITSELF \
@@ -76,11 +77,16 @@ struct adv_warden_request {
 	uint32_t type; /* enum adv_warden_request_type */
 	uint32_t id;
 	uint32_t profile; /* BUILD: enum adv_profile */
-	int32_t cpu;	  /* ORDER, PIN: pin to this CPU; -1: leave it where the pool is */
+	int32_t cpu;	  /* ORDER, PIN, PARK: pin to this CPU; -1: leave it where the pool is */
 	uint64_t
 		memory_bytes; /* ORDER: limit from here on, that of all the lease's workers; 0: leave it */
 	uint64_t
 		lease; /* ORDER: workers of one lease share its cgroup; 0: it has no other worker */
+	uint64_t
+		core_group; /* ORDER: sandboxes of one number may run on the hardware threads of one core at a time; 0: with no other */
+	uint32_t
+		background; /* BUILD: nobody waits for it: at low priority until it is ordered or parked */
+	uint32_t freeze; /* PARK */
 	struct adv_sandbox_order order;
 };
 
@@ -106,16 +112,33 @@ struct adv_death {
 };
 
 /* What HELLO tells: for `status` and for the start banner. */
+enum adv_core_scheduling {
+	ADV_CORE_SCHEDULING_MISSING, /* the kernel has none (CONFIG_SCHED_CORE) */
+	ADV_CORE_SCHEDULING_NO_SMT, /* cores have one hardware thread each: there is nothing to do */
+	ADV_CORE_SCHEDULING_OFF, /* the configuration says so; or there is one tenant only, or one core */
+	ADV_CORE_SCHEDULING_ON, /* one tenant's sandboxes never run beside anything else on one core */
+};
+
+enum adv_speculation {
+	ADV_SPECULATION_STORE_BYPASS = 1,
+	ADV_SPECULATION_INDIRECT_BRANCH = 2,
+};
+
 struct adv_warden_facts {
 	uint32_t proto; /* ADV_WARDEN_PROTO */
 	uint32_t
 		root; /* 1: a uid for each sandbox; 0: an ordinary user's session, for that user's own code alone */
-	uint32_t landlock_abi;	/* 0: the kernel has none */
-	uint32_t cgroup_memory; /* 1: memory.max is enforced by cgroup v2; 0: by RLIMIT_DATA */
-	uint32_t cgroup_cpu;	/* 1: cpu.max too */
-	uint32_t cgroup_cpuset; /* 1: cpuset.cpus too */
-	uint32_t extended;	/* 1: the configuration names further libraries or paths */
-	uint32_t node_uid;	/* the uid that the node is to drop to; its own when not root */
+	uint32_t landlock_abi;	  /* 0: the kernel has none */
+	uint32_t cgroup_memory;	  /* 1: memory.max is enforced by cgroup v2; 0: by RLIMIT_DATA */
+	uint32_t cgroup_cpu;	  /* 1: cpu.max too */
+	uint32_t cgroup_cpuset;	  /* 1: cpuset.cpus too */
+	uint32_t cgroup_freeze;	  /* 1: a process that waits can be kept from running */
+	uint32_t extended;	  /* 1: the configuration names further libraries or paths */
+	uint32_t strict_net;	  /* 1: a network namespace for each sandbox, not one for all */
+	uint32_t core_scheduling; /* enum adv_core_scheduling */
+	uint32_t
+		speculation; /* enum adv_speculation, or-ed: what each sandbox has switched off for itself */
+	uint32_t node_uid; /* the uid that the node is to drop to; its own when not root */
 	uint32_t node_gid;
 	uint32_t reserved;
 };

@@ -3,6 +3,7 @@
  * Single-threaded. It takes fixed structs, believes nothing in them, never reads from a sandbox and never waits for one.
  * Whatever becomes of the node, its socket then ends here: the warden kills every sandbox, removes their cgroups and exits.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -31,6 +32,8 @@
 #define REQUESTS_PER_ROUND 64
 #define WORKER_SLICE_NS	   (100 * ADV_MS) /* the longest there is */
 #define ADDRESS_SPACE	   (64 * ADV_GIB) /* as in confine.c: the limit on memory comes on top */
+#define BACKGROUND_NICE	   10
+#define PIN_PASSES	   4
 
 /* One sandbox. The slot is its id. */
 struct box {
@@ -38,13 +41,16 @@ struct box {
 	int socket; /* to write orders */
 	bool used;  /* has had a sandbox before: late requests for it are no bug */
 	bool killed;
-	bool waiting; /* asked for, not built yet: in the queue */
+	bool waiting;	 /* asked for, not built yet: in the queue */
+	bool background; /* at low priority: nobody waits for it */
+	bool frozen;
 	uint32_t profile;
 	int cpu; /* that it is pinned to; -1: none */
 	uint64_t
 		lease; /* that it is known to serve; 0: none, or one of which it is the only worker */
-	uint64_t group;	   /* its cgroup's number */
-	uint32_t oom_seen; /* kills in that group that are somebody's death already */
+	uint64_t group;	     /* its cgroup's number */
+	uint64_t core_group; /* whose sandboxes may run beside it on a core; 0: none */
+	uint32_t oom_seen;   /* kills in that group that are somebody's death already */
 };
 
 /* Sandboxes to build, once each. Claims and kills do not wait for them: a lease does, and a pool does not. */
@@ -100,7 +106,11 @@ static void tell_hello(void)
 			  .cgroup_memory = plan.cgroup,
 			  .cgroup_cpu = plan.cgroup && cgroups.cpu,
 			  .cgroup_cpuset = plan.cgroup && cgroups.cpuset,
+			  .cgroup_freeze = plan.cgroup && cgroups.freeze,
 			  .extended = plan.extended,
+			  .strict_net = plan.strict_net,
+			  .core_scheduling = plan.core_scheduling,
+			  .speculation = plan.speculation,
 			  .node_uid = plan.root ? ADV_UID_BASE : plan.uid,
 			  .node_gid = plan.root ? ADV_UID_BASE : plan.gid},
 	};
@@ -135,6 +145,20 @@ static void yield_to_others(pid_t pid)
 	(void)syscall(SYS_sched_setattr, pid, &attr, 0);
 }
 
+/* What nobody waits for is made beside what somebody does. Only root may raise a priority again, so that only root lowers one. */
+static void set_nice(pid_t pid, int nice)
+{
+	if (plan.root)
+		(void)setpriority(PRIO_PROCESS, (id_t)pid, nice);
+}
+
+static void to_foreground(struct box *b)
+{
+	if (b->background)
+		set_nice(b->pid, 0);
+	b->background = false;
+}
+
 static void enqueue(const struct received *r)
 {
 	uint32_t id = r->request.id;
@@ -146,6 +170,7 @@ static void enqueue(const struct received *r)
 	}
 	boxes[id].waiting = true;
 	boxes[id].profile = r->request.profile;
+	boxes[id].background = r->request.background != 0;
 	queue->ids[queue->tail++ % ADV_SANDBOXES_MAX] = id;
 }
 
@@ -155,14 +180,22 @@ static void build_next(void)
 	struct adv_failure failure;
 	struct adv_built built;
 	uint64_t begun_ns = adv_clock_monotonic_ns();
+	bool background = boxes[id].background;
 	boxes[id].waiting = false;
-	if (adv_build(&plan, &cgroups, id, boxes[id].profile, &built, &failure) < 0) {
+	/* What it clones has its priority. */
+	if (background)
+		set_nice(0, BACKGROUND_NICE);
+	int rc = adv_build(&plan, &cgroups, id, boxes[id].profile, &built, &failure);
+	if (background)
+		set_nice(0, 0);
+	if (rc < 0) {
 		tell_failure(ADV_EVENT_FAILED, id, &failure);
 		return;
 	}
 	boxes[id] = (struct box){.pid = built.pid,
 				 .socket = built.socket,
 				 .used = true,
+				 .background = background,
 				 .profile = boxes[id].profile,
 				 .cpu = -1,
 				 .group = built.group};
@@ -246,14 +279,65 @@ static int join_lease(uint32_t id, uint64_t lease)
 	return 0;
 }
 
-static int pin(pid_t pid, int cpu)
+/* Each thread of a process that may have several; how many were not there yet. A thread that appears has its maker's mask. */
+static int pin_threads(pid_t pid, const cpu_set_t *set)
+{
+	char path[32];
+	int nr_moved = 0;
+	snprintf(path, sizeof(path), "%d/task", pid);
+	int fd = openat(ADV_FD_PROC, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (dir == NULL) {
+		adv_fd_close(&fd);
+		return 0;
+	}
+	for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+		cpu_set_t now;
+		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
+		if (tid <= 0 || tid == pid || sched_getaffinity(tid, sizeof(now), &now) < 0 ||
+		    CPU_EQUAL(&now, set))
+			continue;
+		nr_moved += sched_setaffinity(tid, sizeof(*set), set) == 0;
+	}
+	closedir(dir);
+	return nr_moved;
+}
+
+static int pin(pid_t pid, int cpu, uint32_t profile)
 {
 	cpu_set_t set;
 	if (cpu < 0)
 		return 0;
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	return sched_setaffinity(pid, sizeof(set), &set) < 0 ? -errno : 0;
+	if (sched_setaffinity(pid, sizeof(set), &set) < 0)
+		return -errno;
+	for (int i = 0; profile == ADV_PROFILE_THREADS && i < PIN_PASSES; i++)
+		if (pin_threads(pid, &set) == 0)
+			break;
+	return 0;
+}
+
+/* Of the kind of another sandbox of its group on this machine's cores, if one lives; else the first of it. */
+static int join_core_group(uint32_t id, uint64_t core_group)
+{
+	struct box *b = &boxes[id];
+	if (plan.core_scheduling != ADV_CORE_SCHEDULING_ON || core_group == 0 ||
+	    b->core_group == core_group)
+		return 0;
+	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++) {
+		if (boxes[i].pid == 0 || boxes[i].core_group != core_group)
+			continue;
+		int rc = adv_core_cookies_share(boxes[i].pid, b->pid);
+		/* The other has just died: it lends its kind to nobody any more. */
+		if (rc == -ESRCH)
+			continue;
+		if (rc < 0)
+			return rc;
+		break;
+	}
+	b->core_group = core_group;
+	return 0;
 }
 
 static int forward(const struct box *b, const struct received *r)
@@ -293,7 +377,7 @@ static int pin_group(const struct box *b)
 	int rc = adv_cgroups_pin(&cgroups, b->group, &all);
 	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX && rc == 0; i++)
 		if (boxes[i].pid != 0 && boxes[i].group == b->group)
-			rc = pin(boxes[i].pid, boxes[i].cpu);
+			rc = pin(boxes[i].pid, boxes[i].cpu, boxes[i].profile);
 	return rc;
 }
 
@@ -303,11 +387,32 @@ static bool pin_box(uint32_t id, int32_t cpu)
 	struct box *b = &boxes[id];
 	if (cpu >= 0)
 		b->cpu = cpu;
-	int rc = plan.cgroup && cgroups.cpuset ? pin_group(b) : pin(b->pid, cpu);
+	int rc = plan.cgroup && cgroups.cpuset ? pin_group(b) : pin(b->pid, cpu, b->profile);
 	if (rc == 0 || rc == -ESRCH)
 		return true;
 	refuse(id, -rc, "could not pin sandbox %u to CPU %d", id, cpu);
 	return false;
+}
+
+static int thaw(struct box *b)
+{
+	int rc = b->frozen ? adv_cgroups_freeze(&cgroups, b->group, false) : 0;
+	b->frozen = false;
+	return rc;
+}
+
+static void park(const struct received *r)
+{
+	uint32_t id = r->request.id;
+	struct box *b = &boxes[id];
+	to_foreground(b);
+	if (!pin_box(id, r->request.cpu) || r->request.freeze == 0)
+		return;
+	int rc = plan.cgroup && cgroups.freeze ? adv_cgroups_freeze(&cgroups, b->group, true)
+					       : -ENOTSUP;
+	b->frozen = rc == 0;
+	if (rc < 0)
+		refuse(id, -rc, "sandbox %u could not be frozen", id);
 }
 
 static void order(const struct received *r)
@@ -330,6 +435,19 @@ static void order(const struct received *r)
 		refuse(id, -rc, "could not limit the memory of sandbox %u", id);
 		return;
 	}
+	rc = join_core_group(id, r->request.core_group);
+	if (rc < 0 && rc != -ESRCH) {
+		refuse(id, -rc, "sandbox %u could not be put beside its tenant's others", id);
+		return;
+	}
+	if (r->request.order.type != ADV_ORDER_LOAD)
+		to_foreground(b);
+	/* Limited and pinned as its lease wants it before it runs again. */
+	rc = thaw(b);
+	if (rc < 0 && rc != -ENOENT) {
+		refuse(id, -rc, "sandbox %u could not be thawed", id);
+		return;
+	}
 	rc = forward(b, r);
 	/* One that has just died: DIED follows. */
 	if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET && rc != -ENOTCONN)
@@ -346,7 +464,8 @@ static void obey(const struct received *r)
 {
 	uint32_t id = r->request.id;
 	if (id == ADV_WARDEN_ITSELF && r->request.type == ADV_WARDEN_PIN) {
-		int rc = cpu_ok(r->request.cpu) ? pin(0, r->request.cpu) : -EINVAL;
+		int rc = cpu_ok(r->request.cpu) ? pin(0, r->request.cpu, ADV_PROFILE_STRICT)
+						: -EINVAL;
 		if (rc < 0)
 			refuse(id, -rc, "pinning the warden to CPU %d", r->request.cpu);
 		return;
@@ -359,7 +478,7 @@ static void obey(const struct received *r)
 		enqueue(r);
 		return;
 	}
-	if (r->request.type < ADV_WARDEN_ORDER || r->request.type > ADV_WARDEN_PIN ||
+	if (r->request.type < ADV_WARDEN_ORDER || r->request.type > ADV_WARDEN_PARK ||
 	    !cpu_ok(r->request.cpu)) {
 		refuse(id, EINVAL, "a request of type %u for CPU %d", r->request.type,
 		       r->request.cpu);
@@ -378,6 +497,8 @@ static void obey(const struct received *r)
 		order(r);
 	else if (r->request.type == ADV_WARDEN_PIN)
 		pin_box(id, r->request.cpu);
+	else if (r->request.type == ADV_WARDEN_PARK)
+		park(r);
 	else
 		kill_box(id);
 }

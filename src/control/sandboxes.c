@@ -214,10 +214,13 @@ static void box_close(struct box *b)
 	box_retire(b);
 }
 
-static int build(struct adv_sandboxes *s, uint32_t id, uint32_t profile)
+static int build(struct adv_sandboxes *s, uint32_t id, uint32_t profile, bool background)
 {
-	struct adv_warden_request request = {
-		.type = ADV_WARDEN_BUILD, .id = id, .profile = profile, .cpu = -1};
+	struct adv_warden_request request = {.type = ADV_WARDEN_BUILD,
+					     .id = id,
+					     .profile = profile,
+					     .cpu = -1,
+					     .background = background};
 	if (box_create(s, id) == NULL)
 		return -ENOMEM;
 	int rc = ask(s, &request, NULL, 0);
@@ -282,13 +285,31 @@ static void hear_no_more(struct box *b)
 	adv_fd_close(&b->report_fd);
 }
 
+/*
+ * It has loaded ahead what it is for, and waits on the CPU of the next lease. One whose module has threads could go on meanwhile: it
+ * is frozen until it is claimed.
+ */
+static void park(struct box *b)
+{
+	struct adv_sandboxes *s = b->owner;
+	if (b->module == NULL || adv_pool_loaded(s->pool, b->id) < 0)
+		return;
+	b->cpu = s->next_cpu(s->user, b->module->owner);
+	const struct adv_warden_request request = {.type = ADV_WARDEN_PARK,
+						   .id = b->id,
+						   .cpu = b->cpu,
+						   .freeze = !b->module->poolable};
+	if (ask(s, &request, NULL, 0) < 0)
+		kill_box(s, b->id);
+}
+
 static void take_report(struct box *b, const struct adv_sandbox_report *r)
 {
 	struct adv_sandboxes *s = b->owner;
 	if (r->type == ADV_REPORT_CONFINED)
 		adv_pool_confined(s->pool, b->id, adv_clock_monotonic_ns() - b->asked_ns);
 	if (r->type == ADV_REPORT_LOADED && b->claim == NULL)
-		adv_pool_loaded(s->pool, b->id);
+		park(b);
 	if (r->type == ADV_REPORT_FAILED) {
 		memcpy(b->reason, r->text, sizeof(b->reason));
 		if (b->claim == NULL)
@@ -492,7 +513,7 @@ static void carry_out(struct adv_sandboxes *s, const struct adv_pool_order *orde
 	int rc = 0;
 	switch (order->act) {
 	case ADV_POOL_BUILD:
-		rc = build(s, order->id, order->profile);
+		rc = build(s, order->id, order->profile, true);
 		if (rc < 0) {
 			adv_pool_failed(s->pool, order->id, adv_clock_monotonic_ns());
 			adv_pool_died(s->pool, order->id);
@@ -542,13 +563,14 @@ static void refill_fire(struct adv_timer *timer)
 
 /* ---- for claims ---- */
 
-static struct adv_pool_module pool_module(const struct adv_module *module, uint32_t profile)
+static struct adv_pool_module pool_module(const struct adv_sandboxes *s,
+					  const struct adv_module *module, uint32_t profile)
 {
 	struct adv_pool_module m = {.profile = profile};
 	if (module != NULL) {
 		m.key = module->key;
 		m.profile = module->profile;
-		m.poolable = module->poolable;
+		m.poolable = module->poolable || s->warden->facts.cgroup_freeze != 0;
 		m.size_bytes = module->size_bytes;
 	}
 	return m;
@@ -557,12 +579,12 @@ static struct adv_pool_module pool_module(const struct adv_module *module, uint3
 enum adv_status adv_sandboxes_claim(struct adv_sandboxes *s, const struct adv_module *module,
 				    uint32_t profile, struct adv_claim *claim)
 {
-	struct adv_pool_module m = pool_module(module, profile);
+	struct adv_pool_module m = pool_module(s, module, profile);
 	uint32_t id;
 	enum adv_pool_hit hit = adv_pool_claim(s->pool, &m, &id);
 	if (hit == ADV_POOL_EXHAUSTED)
 		return ADV_NO_CAPACITY;
-	if (hit == ADV_POOL_MISS && build(s, id, m.profile) < 0) {
+	if (hit == ADV_POOL_MISS && build(s, id, m.profile, false) < 0) {
 		adv_pool_failed(s->pool, id, adv_clock_monotonic_ns());
 		adv_pool_died(s->pool, id);
 		return ADV_NO_CAPACITY;
@@ -589,6 +611,8 @@ static bool is_limited(const struct adv_sandboxes *s, const struct adv_claim *cl
 		       uint64_t memory_bytes, const struct adv_sandbox_order *order)
 {
 	return claim->hit == ADV_POOL_HIT_HOT && order->type == ADV_ORDER_SERVE &&
+	       s->boxes[claim->id]->module->poolable &&
+	       s->warden->facts.core_scheduling != ADV_CORE_SCHEDULING_ON &&
 	       memory_bytes == ADV_LEASE_MEMORY_DEFAULT &&
 	       (!s->warden->facts.cgroup_memory ||
 		(claim->lease == 0 &&
@@ -612,6 +636,7 @@ int adv_sandboxes_order(struct adv_sandboxes *s, const struct adv_claim *claim, 
 		.cpu = cpu,
 		.memory_bytes = memory_bytes,
 		.lease = claim->lease,
+		.core_group = claim->core_group,
 		.order = *order,
 	};
 	return ask(s, &request, fds, nr_fds);
@@ -636,7 +661,7 @@ void adv_sandboxes_module_used(struct adv_sandboxes *s, struct adv_module *modul
 	}
 	memmove(s->known + 1, s->known, at * sizeof(s->known[0]));
 	s->known[0] = module;
-	struct adv_pool_module m = pool_module(module, 0);
+	struct adv_pool_module m = pool_module(s, module, 0);
 	adv_pool_module_used(s->pool, &m, module->hot);
 	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
 }

@@ -18,7 +18,9 @@ struct adv_sandboxes;
 struct adv_claim {
 	uint32_t id; /* ADV_NO_SANDBOX: none */
 	enum adv_pool_hit hit;
-	uint64_t lease;	 /* that has further workers; 0: none. The owner sets it before its order */
+	uint64_t lease; /* that has further workers; 0: none. The owner sets it before its order */
+	uint64_t
+		core_group; /* whose sandboxes may share a core at a time; 0: nobody's. The owner sets it before its order */
 	uint32_t tenant; /* whose lines its function's are; the owner sets it before it claims */
 	/* A report that passed the checks. May be NULL when the owner does not care. */
 	void (*reported)(struct adv_claim *claim, const struct adv_sandbox_report *report);

@@ -91,6 +91,7 @@ static enum adv_status start_worker(struct adv_worker_slot *w)
 	w->started_ns = adv_clock_monotonic_ns();
 	w->claim.lease = h->geometry.nr_lanes > 1 ? h->entry->id : 0;
 	w->claim.tenant = h->entry->wish.tenant;
+	w->claim.core_group = (uint64_t)h->entry->wish.tenant + 1;
 	enum adv_status status = adv_sandboxes_claim(s, h->module, 0, &w->claim);
 	if (status != ADV_OK)
 		return status;

@@ -277,10 +277,64 @@ Test(sandboxes, a_hot_one_is_limited_and_waits_on_the_next_cpu)
 	cr_assert_eq(got.request.memory_bytes, ADV_LEASE_MEMORY_DEFAULT, "before it loads");
 	cr_assert_eq(got.request.cpu, -1, "constructors run elsewhere");
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	cr_assert_eq(got.request.cpu, NEXT_CPU);
 	cr_assert_eq(got.request.id, s.id);
+	cr_assert_eq(got.request.freeze, 0, "it has one thread, which waits");
 	not_asked();
+	die(&s, 9);
+}
+
+/* What nobody waits for is made at low priority, what a lease waits for is not. */
+Test(sandboxes, a_claim_that_finds_nothing_is_built_in_the_foreground)
+{
+	start(1);
+	struct sandbox s = build();
+	cr_assert_eq(got.request.background, 1);
+	cr_assert_eq(adv_sandboxes_claim(sandboxes, NULL, 0, &claim), ADV_OK);
+	cr_assert_eq(claim.hit, ADV_POOL_HIT_COLD);
+	struct adv_claim second = {.id = ADV_NO_SANDBOX, .died = died};
+	cr_assert_eq(adv_sandboxes_claim(sandboxes, NULL, 0, &second), ADV_OK);
+	cr_assert_eq(second.hit, ADV_POOL_MISS);
+	asked(ADV_WARDEN_BUILD);
+	cr_assert_eq(got.request.background, 0);
+	die(&s, 9);
+}
+
+/* Threads that its constructors have started would go on: they are frozen, where that can be done, and the warden lets them go. */
+Test(sandboxes, a_module_with_threads)
+{
+	start(0);
+	module->poolable = false;
+	adv_sandboxes_module_used(sandboxes, module);
+	not_asked();
+	warden.facts.cgroup_freeze = 1;
+	adv_sandboxes_module_used(sandboxes, module);
+	struct sandbox s = build();
+	asked(ADV_WARDEN_ORDER);
+	report(&s, ADV_REPORT_LOADED);
+	asked(ADV_WARDEN_PARK);
+	cr_assert_eq(got.request.freeze, 1);
+	claim_hot();
+	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
+	cr_assert(receive(warden_end, &got.request, sizeof(got.request)));
+	cr_assert_eq(got.request.type, ADV_WARDEN_ORDER, "it would not hear its order");
+	die(&s, 9);
+}
+
+/* Whose core it may share is settled by the warden. */
+Test(sandboxes, core_scheduling)
+{
+	struct sandbox s = hot_sandbox();
+	warden.facts.core_scheduling = ADV_CORE_SCHEDULING_ON;
+	report(&s, ADV_REPORT_LOADED);
+	asked(ADV_WARDEN_PARK);
+	claim.core_group = 1001;
+	claim_hot();
+	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
+	cr_assert(receive(warden_end, &got.request, sizeof(got.request)));
+	cr_assert_eq(got.request.type, ADV_WARDEN_ORDER);
+	cr_assert_eq(got.request.core_group, 1001);
 	die(&s, 9);
 }
 
@@ -288,7 +342,7 @@ Test(sandboxes, then_a_claim_needs_no_warden)
 {
 	struct sandbox s = hot_sandbox();
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	claim_hot();
 	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
 	ordered(&s);
@@ -302,7 +356,7 @@ Test(sandboxes, another_cpu_is_asked_for_behind_the_order)
 {
 	struct sandbox s = hot_sandbox();
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	claim_hot();
 	order(NEXT_CPU + 1, ADV_LEASE_MEMORY_DEFAULT, &serve);
 	ordered(&s);
@@ -315,7 +369,7 @@ Test(sandboxes, another_limit_comes_first)
 {
 	struct sandbox s = hot_sandbox();
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	claim_hot();
 	order(NEXT_CPU, ADV_LEASE_MEMORY_MIN, &serve);
 	asked(ADV_WARDEN_ORDER);
@@ -333,7 +387,7 @@ Test(sandboxes, a_larger_lane_comes_first_where_a_cgroup_counts_it)
 	struct adv_sandbox_order larger = serve;
 	larger.nr_slots = 64;
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	claim_hot();
 	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &larger);
 	ordered(&s);
@@ -348,7 +402,7 @@ Test(sandboxes, one_that_has_died_meanwhile)
 {
 	struct sandbox s = hot_sandbox();
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	claim_hot();
 	adv_fd_close(&s.socket);
 	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
@@ -364,7 +418,7 @@ Test(sandboxes, last_words)
 {
 	struct sandbox s = hot_sandbox();
 	report(&s, ADV_REPORT_LOADED);
-	asked(ADV_WARDEN_PIN);
+	asked(ADV_WARDEN_PARK);
 	claim_hot();
 	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
 	ordered(&s);

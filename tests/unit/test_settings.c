@@ -1,4 +1,4 @@
-/* test_libraries.c - which further libraries an operator allows: the configuration's lines, whose file it may be, what is copied. */
+/* test_settings.c - what an operator allows in sandboxes: the configuration's lines, whose file it may be, libraries copied. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -7,24 +7,24 @@
 #include "sandbox/warden.h"
 #include "scratch.h"
 
-static struct adv_libraries libraries;
+static struct adv_settings settings;
 static struct adv_failure failure;
 
-TestSuite(libraries, .init = scratch_make, .fini = scratch_remove);
+TestSuite(settings, .init = scratch_make, .fini = scratch_remove);
 
 static int read_text(const char *text)
 {
 	scratch_write("conf", text, strlen(text));
-	return adv_libraries_read(&libraries, scratch_path("conf"), geteuid() == 0, &failure);
+	return adv_settings_read(&settings, scratch_path("conf"), geteuid() == 0, &failure);
 }
 
 static void names(const char *text, const char *expected)
 {
 	char found[512] = "";
 	cr_assert_eq(read_text(text), 0, "%s", failure.text);
-	for (unsigned i = 0; i < libraries.nr; i++) {
+	for (unsigned i = 0; i < settings.libraries.nr; i++) {
 		strcat(found, i > 0 ? " " : "");
-		strcat(found, libraries.names[i]);
+		strcat(found, settings.libraries.names[i]);
 	}
 	cr_assert_str_eq(found, expected, "%s", text);
 }
@@ -35,17 +35,17 @@ static void refused(const char *text, const char *word)
 	cr_assert_not_null(strstr(failure.text, word), "%s", failure.text);
 }
 
-Test(libraries, none)
+Test(settings, none)
 {
-	cr_assert_eq(adv_libraries_read(&libraries, NULL, true, &failure), 0);
-	cr_assert_eq(libraries.nr, 0);
+	cr_assert_eq(adv_settings_read(&settings, NULL, true, &failure), 0);
+	cr_assert_eq(settings.libraries.nr, 0);
 	names("", "");
 	names("[sandbox]\n", "");
 	names("[sandbox]\nlibraries =\n", "");
 	names("[other]\nlibraries = libz.so.1\n", "");
 }
 
-Test(libraries, lists)
+Test(settings, lists)
 {
 	names("[sandbox]\nlibraries = libz.so.1\n", "libz.so.1");
 	names("[sandbox]\nlibraries=libz.so.1,liba.so.1 , libb.so.2\tlibc9.so\n",
@@ -57,21 +57,21 @@ Test(libraries, lists)
 	      "liba.so.1 libb.so.1");
 }
 
-Test(libraries, what_is_there_anyway_is_not_copied)
+Test(settings, what_is_there_anyway_is_not_copied)
 {
 	names("[sandbox]\nlibraries = libc.so.6 libm.so.6 libz.so.1 libstdc++.so.6 libz.so.1 "
 	      "ld-linux-x86-64.so.2\n",
 	      "libz.so.1");
 }
 
-Test(libraries, names_that_are_paths)
+Test(settings, names_that_are_paths)
 {
 	refused("[sandbox]\nlibraries = /etc/passwd\n", "plain name");
 	refused("[sandbox]\nlibraries = ../libz.so.1\n", "plain name");
 	refused("[sandbox]\nlibraries = .hidden\n", "plain name");
 }
 
-Test(libraries, too_many)
+Test(settings, too_many)
 {
 	char text[8192] = "[sandbox]\n";
 	for (int i = 0; i <= ADV_LIBRARIES_MAX; i++)
@@ -79,7 +79,7 @@ Test(libraries, too_many)
 	refused(text, "more than 128");
 }
 
-Test(libraries, a_line_that_is_too_long)
+Test(settings, a_line_that_is_too_long)
 {
 	char text[8192] = "[sandbox]\nlibraries = ";
 	memset(text + strlen(text), 'x', 5000);
@@ -87,34 +87,34 @@ Test(libraries, a_line_that_is_too_long)
 }
 
 /* It says what tenants may load: nobody else may write it. */
-Test(libraries, whose_file_it_is)
+Test(settings, whose_file_it_is)
 {
 	scratch_write("conf", "[sandbox]\n", 10);
 	cr_assert_eq(chmod(scratch_path("conf"), 0666), 0);
-	cr_assert_eq(adv_libraries_read(&libraries, scratch_path("conf"), false, &failure), -EPERM);
+	cr_assert_eq(adv_settings_read(&settings, scratch_path("conf"), false, &failure), -EPERM);
 	cr_assert_not_null(strstr(failure.text, "chmod go-w"), "%s", failure.text);
 	cr_assert_eq(chmod(scratch_path("conf"), 0600), 0);
 	if (geteuid() == 0) {
 		cr_assert_eq(chown(scratch_path("conf"), 65534, 65534), 0);
-		cr_assert_eq(adv_libraries_read(&libraries, scratch_path("conf"), true, &failure),
+		cr_assert_eq(adv_settings_read(&settings, scratch_path("conf"), true, &failure),
 			     -EPERM);
 		cr_assert_not_null(strstr(failure.text, "make root its owner"), "%s", failure.text);
 	}
-	cr_assert_lt(adv_libraries_read(&libraries, "/nonexistent", true, &failure), 0);
+	cr_assert_lt(adv_settings_read(&settings, "/nonexistent", true, &failure), 0);
 	cr_assert_not_null(strstr(failure.text, "/nonexistent"));
-	cr_assert_lt(adv_libraries_read(&libraries, scratch_dir, true, &failure), 0);
+	cr_assert_lt(adv_settings_read(&settings, scratch_dir, true, &failure), 0);
 }
 
 /* With what they need in turn: libstdc++ is there anyway, what libjansson needs is libc. */
-Test(libraries, they_are_copied)
+Test(settings, they_are_copied)
 {
 	int dir = open(scratch_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	names("[sandbox]\nlibraries = libjansson.so.4\n", "libjansson.so.4");
-	cr_assert_eq(adv_libraries_copy(&libraries, dir, &failure), 0, "%s", failure.text);
+	cr_assert_eq(adv_libraries_copy(&settings.libraries, dir, &failure), 0, "%s", failure.text);
 	cr_assert(scratch_has("libjansson.so.4"));
-	cr_assert_eq(libraries.nr, 1);
+	cr_assert_eq(settings.libraries.nr, 1);
 	names("[sandbox]\nlibraries = libno-such-library.so.9\n", "libno-such-library.so.9");
-	cr_assert_eq(adv_libraries_copy(&libraries, dir, &failure), -ENOENT);
+	cr_assert_eq(adv_libraries_copy(&settings.libraries, dir, &failure), -ENOENT);
 	cr_assert_not_null(strstr(failure.text, "libno-such-library.so.9"), "%s", failure.text);
 	close(dir);
 }
