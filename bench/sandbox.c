@@ -420,7 +420,7 @@ static void memory(unsigned long count)
 	char text[4096];
 	unsigned long pss = 0, kib;
 	if (boxes == NULL || count == 0 || count > ADV_SANDBOXES_MAX)
-		die("memory", "a number from 1 to 4096");
+		die("memory", "a number from 1 to 8192");
 	build(&boxes[0], 0);
 	calm();
 	long before = meminfo_kib("MemAvailable:");

@@ -355,6 +355,19 @@ static uint32_t count_cold(const struct adv_pool *p, uint32_t profile)
 	return n;
 }
 
+/* How many sandboxes of a profile its modules want beside those they have: for each a cold one is built, unless one is there. */
+static uint32_t shortage(const struct adv_pool *p, uint32_t profile)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < p->nr_used; i++) {
+		const struct used *u = &p->used[i];
+		uint32_t target = u->module.profile == profile ? hot_target(p, u) : 0;
+		uint32_t has = count_key(p, u->module.key);
+		n += target > has ? target - has : 0;
+	}
+	return n;
+}
+
 static struct adv_pool_order build(struct adv_pool *p, uint32_t profile,
 				   const struct adv_pool_order *idle)
 {
@@ -393,7 +406,7 @@ struct adv_pool_order adv_pool_next(struct adv_pool *p, uint64_t now_ns)
 		return (struct adv_pool_order){
 			.act = ADV_POOL_LOAD, .id = id, .key = u->module.key};
 	}
-	if (u != NULL && being_built(p, u->module.profile) == 0)
+	if (u != NULL && being_built(p, u->module.profile) < shortage(p, u->module.profile))
 		return build(p, u->module.profile, &idle);
 	for (uint32_t profile = 0; profile < ADV_PROFILES; profile++)
 		if (count_cold(p, profile) + being_built(p, profile) < cold_target(p, profile))

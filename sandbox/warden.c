@@ -49,8 +49,15 @@ struct box {
 	uint64_t
 		lease; /* that it is known to serve; 0: none, or one of which it is the only worker */
 	uint64_t group;	     /* its cgroup's number */
+	uint32_t at;	     /* its place among the living */
 	uint64_t core_group; /* whose sandboxes may run beside it on a core; 0: none */
 	uint32_t oom_seen;   /* kills in that group that are somebody's death already */
+};
+
+/* Those with a process, in no order: there are far more numbers than sandboxes that live. */
+struct living {
+	uint32_t nr;
+	uint32_t ids[ADV_SANDBOXES_MAX];
 };
 
 /* Sandboxes to build, once each. Claims and kills do not wait for them: a lease does, and a pool does not. */
@@ -63,6 +70,10 @@ static struct adv_plan plan;
 static struct adv_cgroups cgroups;
 static struct box *boxes;   /* ADV_SANDBOXES_MAX; not in the memory that sandboxes are copies of */
 static struct queue *queue; /* nor this */
+static struct living *living;
+
+#define for_each_living(b) \
+	for (uint32_t i_ = 0; i_ < living->nr && ((b) = &boxes[living->ids[i_]], true); i_++)
 
 /* ---- to the node ---- */
 
@@ -198,7 +209,9 @@ static void build_next(void)
 				 .background = background,
 				 .profile = boxes[id].profile,
 				 .cpu = -1,
+				 .at = living->nr,
 				 .group = built.group};
+	living->ids[living->nr++] = id;
 	yield_to_others(built.pid);
 	const struct adv_warden_event event = {
 		.type = ADV_EVENT_BUILT,
@@ -263,9 +276,9 @@ static int join_lease(uint32_t id, uint64_t lease)
 	struct box *b = &boxes[id];
 	if (!plan.cgroup || lease == 0)
 		return 0;
-	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++) {
-		const struct box *other = &boxes[i];
-		if (other->pid == 0 || other->lease != lease || other->group == b->group)
+	struct box *other;
+	for_each_living (other) {
+		if (other->lease != lease || other->group == b->group)
 			continue;
 		int rc = adv_cgroups_join(&cgroups, other->group, b->pid);
 		if (rc < 0)
@@ -325,10 +338,11 @@ static int join_core_group(uint32_t id, uint64_t core_group)
 	if (plan.core_scheduling != ADV_CORE_SCHEDULING_ON || core_group == 0 ||
 	    b->core_group == core_group)
 		return 0;
-	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++) {
-		if (boxes[i].pid == 0 || boxes[i].core_group != core_group)
+	struct box *other;
+	for_each_living (other) {
+		if (other->core_group != core_group)
 			continue;
-		int rc = adv_core_cookies_share(boxes[i].pid, b->pid);
+		int rc = adv_core_cookies_share(other->pid, b->pid);
 		/* The other has just died: it lends its kind to nobody any more. */
 		if (rc == -ESRCH)
 			continue;
@@ -371,13 +385,14 @@ static int pin_group(const struct box *b)
 {
 	cpu_set_t all;
 	CPU_ZERO(&all);
-	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++)
-		if (boxes[i].pid != 0 && boxes[i].group == b->group && boxes[i].cpu >= 0)
-			CPU_SET(boxes[i].cpu, &all);
+	struct box *other;
+	for_each_living (other)
+		if (other->group == b->group && other->cpu >= 0)
+			CPU_SET(other->cpu, &all);
 	int rc = adv_cgroups_pin(&cgroups, b->group, &all);
-	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX && rc == 0; i++)
-		if (boxes[i].pid != 0 && boxes[i].group == b->group)
-			rc = pin(boxes[i].pid, boxes[i].cpu, boxes[i].profile);
+	for_each_living (other)
+		if (other->group == b->group && rc == 0)
+			rc = pin(other->pid, other->cpu, other->profile);
 	return rc;
 }
 
@@ -540,9 +555,10 @@ static uint64_t microseconds_ns(const struct timeval *t)
 
 static struct box *find(pid_t pid)
 {
-	for (uint32_t id = 0; id < ADV_SANDBOXES_MAX; id++)
-		if (boxes[id].pid == pid)
-			return &boxes[id];
+	struct box *b;
+	for_each_living (b)
+		if (b->pid == pid)
+			return b;
 	return NULL;
 }
 
@@ -551,9 +567,10 @@ static bool leave_group(const struct box *b)
 {
 	bool killed = adv_cgroups_oom_kills(&cgroups, b->group) > b->oom_seen;
 	bool empty = true;
-	for (uint32_t i = 0; i < ADV_SANDBOXES_MAX; i++)
-		if (boxes[i].pid != 0 && boxes[i].group == b->group) {
-			boxes[i].oom_seen += killed;
+	struct box *other;
+	for_each_living (other)
+		if (other->group == b->group) {
+			other->oom_seen += killed;
 			empty = false;
 		}
 	if (empty)
@@ -576,6 +593,8 @@ static void bury(struct box *b, const siginfo_t *info, const struct rusage *usag
 			  .max_rss_bytes = (uint64_t)usage->ru_maxrss * 1024},
 	};
 	close(b->socket);
+	living->ids[b->at] = living->ids[--living->nr];
+	boxes[living->ids[b->at]].at = b->at;
 	b->pid = 0;
 	b->socket = -1;
 	if (plan.cgroup)
@@ -609,9 +628,8 @@ static void reap_all(void)
 
 static void end_all(void)
 {
-	for (uint32_t id = 0; id < ADV_SANDBOXES_MAX; id++)
-		if (boxes[id].pid != 0)
-			kill_box(id);
+	for (uint32_t i = 0; i < living->nr; i++)
+		kill_box(living->ids[i]);
 	while (reap(0))
 		;
 }
@@ -658,15 +676,17 @@ static void raise_files(void)
 	}
 }
 
-/* Table and queue are in no sandbox's memory. */
+/* Table and lists are in no sandbox's memory. */
 static int set_up_memory(struct adv_failure *failure)
 {
-	size_t size = ADV_SANDBOXES_MAX * sizeof(struct box) + sizeof(struct queue);
+	size_t size = ADV_SANDBOXES_MAX * sizeof(struct box) + sizeof(struct queue) +
+		      sizeof(struct living);
 	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED || madvise(map, size, MADV_DONTFORK) < 0)
 		return adv_failure_set(failure, errno, NULL, "could not make its table");
 	boxes = map;
 	queue = (struct queue *)(boxes + ADV_SANDBOXES_MAX);
+	living = (struct living *)(queue + 1);
 	return 0;
 }
 

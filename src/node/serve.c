@@ -201,7 +201,7 @@ static int start_control(struct node *n, char *reason, size_t size)
 			 .memory_bytes = config->pool_memory_bytes,
 			 .load_ns = ADV_DEPLOY_LOAD_MS * ADV_MS,
 			 .max_sandboxes = config->max_sandboxes,
-			 .max_parallel = 2,
+			 .max_parallel = ADV_POOL_PARALLEL,
 			 .retry_ns = 100 * ADV_MS},
 	};
 	int rc = adv_control_create(&options, &n->control, reason, size);

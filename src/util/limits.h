@@ -97,7 +97,7 @@
 	1000 /* an expired lease's calls end so long after it without the node's word */
 
 /* Sandboxes. */
-#define ADV_SANDBOXES_MAX  4096
+#define ADV_SANDBOXES_MAX  8192
 #define ADV_LOG_LINE_BYTES 1024 /* of a function's line; the rest is a line of its own */
 #define ADV_LOG_RING_BYTES (64 * 1024)
 #define ADV_LOG_MODULES	   256 /* that have lines to be read */
@@ -108,6 +108,7 @@
 #define ADV_POOL_HOT_DEFAULT	 1 /* for each module used of late */
 #define ADV_POOL_HOT_MODULES_MAX 8
 #define ADV_POOL_MEMORY_DEFAULT	 (1024 * ADV_MIB)
+#define ADV_POOL_PARALLEL	 4 /* builds and loads under way */
 #define ADV_SANDBOX_NOFILE	 64
 #define ADV_PROFILE_WHY_MAX	 96
 #define ADV_SANDBOX_THREADS	 64 /* under the profile that has threads */
