@@ -6,11 +6,13 @@
  * allocator gives the threads of a core to one tenant, and workers that spin side by side must not stop each other.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "sandbox/warden.h"
+#include "util/fd.h"
 
 #ifndef PR_SCHED_CORE
 #define PR_SCHED_CORE		 62
@@ -38,14 +40,23 @@ static bool is_small(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) <= 2;
 }
 
+/* A kernel without core scheduling may say at least that there is nothing to schedule. */
+static bool has_one_thread_a_core(void)
+{
+	char active = '1';
+	ADV_CLEANUP_FD int fd = open("/sys/devices/system/cpu/smt/active", O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, &active, 1) == 1 && active == '0';
+}
+
 int adv_core_cookies_init(enum adv_wish wish, bool root, uint32_t *core_scheduling,
 			  struct adv_failure *failure)
 {
 	uint64_t cookie;
 	int rc = core(PR_SCHED_CORE_GET, 0, SCOPE_THREAD, &cookie);
-	*core_scheduling = rc == -ENODEV ? ADV_CORE_SCHEDULING_NO_SMT
-			   : rc < 0	 ? ADV_CORE_SCHEDULING_MISSING
-					 : ADV_CORE_SCHEDULING_ON;
+	if (rc < 0 && (rc == -ENODEV || has_one_thread_a_core()))
+		*core_scheduling = ADV_CORE_SCHEDULING_NO_SMT;
+	else
+		*core_scheduling = rc < 0 ? ADV_CORE_SCHEDULING_MISSING : ADV_CORE_SCHEDULING_ON;
 	if (wish == ADV_WISH_YES && !root)
 		return adv_failure_set(failure, EPERM, "in a user's session there is one tenant",
 				       "[sandbox] core_scheduling=yes needs root");

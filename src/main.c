@@ -36,6 +36,13 @@ static const struct cli_command commands[] = {
 	 "DEVICE` listens\n"
 	 "on, and why not another. Asks no node.",
 	 cli_devices, true},
+	{"doctor", "", "Tell what this machine gives a node, what not, and what to do",
+	 "Each check is ok, weak (a node runs, slower or less well confined than it could be) or "
+	 "bad; the exit\n"
+	 "status is 1 when any is bad. Builds one sandbox and ends it. Run it as whoever starts "
+	 "the "
+	 "node.",
+	 cli_doctor},
 	{"latency", "[MODULE/FUNCTION]",
 	 "Measure what an invocation costs, next to the bare hardware",
 	 "The default function is a built-in echo, which is deployed as \"adverb-echo\" and stays "

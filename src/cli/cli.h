@@ -16,6 +16,7 @@ int cli_invoke(int argc, char **argv, const struct cli_command *self);
 int cli_status(int argc, char **argv, const struct cli_command *self);
 int cli_leases(int argc, char **argv, const struct cli_command *self);
 int cli_devices(int argc, char **argv, const struct cli_command *self);
+int cli_doctor(int argc, char **argv, const struct cli_command *self);
 int cli_logs(int argc, char **argv, const struct cli_command *self);
 int cli_latency(int argc, char **argv, const struct cli_command *self);
 

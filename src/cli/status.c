@@ -75,6 +75,16 @@ static void print_verbs(const json_t *v)
 	       cli_number(v, "links"), cli_number(v, "accepted"), cli_number(v, "refused"));
 }
 
+/* Which walls of the sandboxes are lower than they could be. */
+static void print_weaker(const json_t *sandbox)
+{
+	size_t i;
+	json_t *w;
+	json_array_foreach (json_object_get(sandbox, "weaker"), i, w)
+		printf("%-10s %s: %s\n", i == 0 ? "weaker" : "", cli_text(w, "wall"),
+		       cli_text(w, "why"));
+}
+
 static void print_status(const json_t *s)
 {
 	const json_t *node = json_object_get(s, "node"), *sandbox = json_object_get(s, "sandbox");
@@ -90,6 +100,7 @@ static void print_status(const json_t *s)
 	printf("sandboxes  uids: %s; memory limit: %s; Landlock: %s\n", cli_text(sandbox, "uids"),
 	       cli_text(sandbox, "memory_limit"),
 	       cli_number(sandbox, "landlock_abi") > 0 ? "on" : "missing in this kernel");
+	print_weaker(sandbox);
 	printf("cores      %lld of %lld free for workers, oversubscribe %s\n",
 	       cli_number(cores, "free"), cli_number(cores, "total"),
 	       cli_text(cores, "oversubscribe"));

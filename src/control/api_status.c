@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
+#include "sandbox/facts.h"
 #include "util/clock.h"
 
 static json_t *node_json(const struct adv_control *c)
@@ -16,14 +17,42 @@ static json_t *node_json(const struct adv_control *c)
 			 c->options.state_dir, "hostile_tenants", (int)facts->root);
 }
 
+/* What this machine does not give, in words, with what to do about it. */
+static json_t *weaker_json(const struct adv_warden_facts *facts)
+{
+	json_t *weaker = json_array();
+	const struct adv_wall *w;
+	for (size_t i = 0; (w = adv_wall_at(i)) != NULL; i++)
+		if (!w->stands(facts))
+			json_array_append_new(weaker,
+					      json_pack("{s:s, s:s, s:s}", "wall", w->name, "why",
+							w->weak, "remedy", w->remedy));
+	return weaker;
+}
+
+static json_t *speculation_json(const struct adv_warden_facts *facts)
+{
+	json_t *off = json_array();
+	if (facts->speculation & ADV_SPECULATION_STORE_BYPASS)
+		json_array_append_new(off, json_string("store_bypass"));
+	if (facts->speculation & ADV_SPECULATION_INDIRECT_BRANCH)
+		json_array_append_new(off, json_string("indirect_branch"));
+	return off;
+}
+
 static json_t *sandbox_json(const struct adv_warden_facts *facts)
 {
-	return json_pack("{s:s, s:s, s:i, s:b}", "uids",
+	return json_pack("{s:s, s:s, s:b, s:b, s:b, s:i, s:b, s:b, s:s, s:o, s:o}", "uids",
 			 facts->root ? "each its own"
 				     : "the user's own: for your own code, not for hostile "
 				       "tenants",
-			 "memory_limit", facts->cgroup_memory ? "cgroup" : "rlimit", "landlock_abi",
-			 (int)facts->landlock_abi, "extended_root", (int)facts->extended);
+			 "memory_limit", facts->cgroup_memory ? "cgroup" : "rlimit", "cpu_limit",
+			 (int)facts->cgroup_cpu, "cpuset", (int)facts->cgroup_cpuset, "freezer",
+			 (int)facts->cgroup_freeze, "landlock_abi", (int)facts->landlock_abi,
+			 "extended_root", (int)facts->extended, "strict_net",
+			 (int)facts->strict_net, "core_scheduling",
+			 adv_core_scheduling_name(facts->core_scheduling), "speculation_off",
+			 speculation_json(facts), "weaker", weaker_json(facts));
 }
 
 static json_t *pool_json(const struct adv_control *c)

@@ -137,3 +137,27 @@ Test(failure, is_cut)
 	cr_assert_eq(adv_failure_set(&failure, EIO, "hint", "%s", many), -EIO);
 	cr_assert_eq(strlen(failure.text), ADV_REASON_MAX - 1);
 }
+
+/* ---- the other keys ---- */
+
+Test(settings, yes_and_no)
+{
+	cr_assert_eq(read_text(""), 0);
+	cr_assert_not(settings.strict_net);
+	cr_assert_eq(settings.core_scheduling, ADV_WISH_AUTO);
+	cr_assert_eq(read_text("[sandbox]\nstrict_net = yes\ncore_scheduling = no\n"), 0);
+	cr_assert(settings.strict_net);
+	cr_assert_eq(settings.core_scheduling, ADV_WISH_NO);
+	cr_assert_eq(read_text("[sandbox]\nstrict_net = no\ncore_scheduling = yes ; for now\n"), 0);
+	cr_assert_not(settings.strict_net);
+	cr_assert_eq(settings.core_scheduling, ADV_WISH_YES);
+	refused("[sandbox]\nstrict_net = on\n", "say yes or no");
+	refused("[sandbox]\ncore_scheduling = 1\n", "auto, yes or no");
+}
+
+/* A wall that is only meant to stand is worse than none. */
+Test(settings, a_key_that_there_is_not)
+{
+	refused("[sandbox]\nstrictnet = yes\n", "strictnet");
+	cr_assert_eq(read_text("[pool]\nstrictnet = yes\n"), 0);
+}
