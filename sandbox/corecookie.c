@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sandbox/warden.h"
@@ -48,6 +50,27 @@ static bool has_one_thread_a_core(void)
 	return fd >= 0 && read(fd, &active, 1) == 1 && active == '0';
 }
 
+/* Once through all that is done later, with a process that does nothing: a kernel or a container that denies a part of it has none. */
+static int rehearse(void)
+{
+	uint64_t cookie = 0;
+	pid_t pid = fork();
+	if (pid < 0)
+		return -errno;
+	while (pid == 0)
+		pause();
+	int rc = adv_core_cookies_new(pid);
+	if (rc == 0)
+		rc = adv_core_cookies_share(pid, pid);
+	if (rc == 0)
+		rc = core(PR_SCHED_CORE_GET, 0, SCOPE_THREAD, &cookie);
+	if (rc == 0 && cookie != 0)
+		rc = -EBUSY; /* the node has one: this process would keep it */
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return rc;
+}
+
 int adv_core_cookies_init(enum adv_wish wish, bool root, uint32_t *core_scheduling,
 			  struct adv_failure *failure)
 {
@@ -69,6 +92,12 @@ int adv_core_cookies_init(enum adv_wish wish, bool root, uint32_t *core_scheduli
 	if (wish == ADV_WISH_NO || !root || (wish == ADV_WISH_AUTO && is_small()))
 		if (*core_scheduling == ADV_CORE_SCHEDULING_ON)
 			*core_scheduling = ADV_CORE_SCHEDULING_OFF;
+	rc = *core_scheduling == ADV_CORE_SCHEDULING_ON ? rehearse() : 0;
+	if (rc < 0 && wish == ADV_WISH_YES)
+		return adv_failure_set(failure, -rc, "set [sandbox] core_scheduling=auto",
+				       "core scheduling is in the kernel and could not be used");
+	if (rc < 0)
+		*core_scheduling = ADV_CORE_SCHEDULING_OFF;
 	return 0;
 }
 

@@ -157,16 +157,17 @@ static void yield_to_others(pid_t pid)
 }
 
 /* What nobody waits for is made beside what somebody does. Only root may raise a priority again, so that only root lowers one. */
-static void set_nice(pid_t pid, int nice)
+static void set_own_nice(int nice)
 {
 	if (plan.root)
-		(void)setpriority(PRIO_PROCESS, (id_t)pid, nice);
+		(void)setpriority(PRIO_PROCESS, 0, nice);
 }
 
+/* With all threads that it has by now: since its confinement it is the leader of a process group of its own. */
 static void to_foreground(struct box *b)
 {
 	if (b->background)
-		set_nice(b->pid, 0);
+		(void)setpriority(PRIO_PGRP, (id_t)b->pid, 0);
 	b->background = false;
 }
 
@@ -195,10 +196,10 @@ static void build_next(void)
 	boxes[id].waiting = false;
 	/* What it clones has its priority. */
 	if (background)
-		set_nice(0, BACKGROUND_NICE);
+		set_own_nice(BACKGROUND_NICE);
 	int rc = adv_build(&plan, &cgroups, id, boxes[id].profile, &built, &failure);
 	if (background)
-		set_nice(0, 0);
+		set_own_nice(0);
 	if (rc < 0) {
 		tell_failure(ADV_EVENT_FAILED, id, &failure);
 		return;
@@ -206,7 +207,7 @@ static void build_next(void)
 	boxes[id] = (struct box){.pid = built.pid,
 				 .socket = built.socket,
 				 .used = true,
-				 .background = background,
+				 .background = background && plan.root,
 				 .profile = boxes[id].profile,
 				 .cpu = -1,
 				 .at = living->nr,

@@ -201,7 +201,7 @@ static void print_module(const json_t *answer)
 	else
 		printf("hot pool   as the node decides%s\n",
 		       json_is_true(json_object_get(m, "poolable")) ? ""
-								    : ": none, it starts threads");
+								    : ": it starts threads, so only where there is a freezer");
 	printf("profile    ");
 	print_profile(m);
 	printf("deployed   %s\nfunctions\n", when);

@@ -1,6 +1,7 @@
 /* constructor.c - modules whose constructor misbehaves, chosen by CONSTRUCTOR when built. Constructors run fully confined. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #define SOCKET 4
 #define LEAVE  5
 #define EAT    6
+#define TICK   7
 
 static int thread_error;
 
@@ -40,6 +42,34 @@ static void *idle(void *unused)
 }
 #endif
 
+#if CONSTRUCTOR == TICK
+static _Atomic uint64_t nr_ticks;
+static _Atomic int last_cpu;
+
+__attribute__((visibility("default"))) uint32_t ticks(void *in, uint32_t in_size, void *out);
+
+/* How often its thread has run by now, and on which CPU it did last: 8 bytes and 4. */
+uint32_t ticks(void *in, uint32_t in_size, void *out)
+{
+	uint64_t n = nr_ticks;
+	int cpu = last_cpu;
+	(void)in;
+	(void)in_size;
+	memcpy(out, &n, sizeof(n));
+	memcpy((char *)out + sizeof(n), &cpu, sizeof(cpu));
+	return sizeof(n) + sizeof(cpu);
+}
+
+static void *tick(void *unused)
+{
+	for (;; nr_ticks++) {
+		last_cpu = sched_getcpu();
+		usleep(1000);
+	}
+	return unused;
+}
+#endif
+
 __attribute__((constructor)) static void misbehave(void)
 {
 #if CONSTRUCTOR == CRASH
@@ -51,6 +81,9 @@ __attribute__((constructor)) static void misbehave(void)
 #elif CONSTRUCTOR == THREAD
 	pthread_t thread;
 	thread_error = pthread_create(&thread, NULL, idle, NULL);
+#elif CONSTRUCTOR == TICK
+	pthread_t thread;
+	thread_error = pthread_create(&thread, NULL, tick, NULL);
 #elif CONSTRUCTOR == SOCKET
 	thread_error = socket(AF_INET, SOCK_STREAM, 0);
 #elif CONSTRUCTOR == LEAVE

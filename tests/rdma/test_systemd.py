@@ -6,6 +6,7 @@ The unit is the one that meson has configured, the binary lies where the unit lo
 
 import glob
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -162,6 +163,51 @@ def a_lease_is_one_group():
     wait_for("the lease's group to go", lambda: all(len(g["cgroup.procs"] or ()) <= 1 for g in groups()))
 
 
+def ticks(lease):
+    answer, data = lease.invoke("ticks", timeout_us=60_000_000)[:2]
+    assert answer == "ok", answer
+    return int.from_bytes(data[:8], "little"), int.from_bytes(data[8:12], "little")
+
+
+def frozen_groups():
+    found = []
+    for path in glob.glob(f"{GROUP}/sandboxes/*/cgroup.events"):
+        with open(path) as f:
+            if "frozen 1" in f.read():
+                found.append(os.path.dirname(path))
+    return found
+
+
+def what_has_threads_waits_frozen():
+    """Loaded ahead like any other, and not one instruction of its threads runs before it is claimed; then on its lease's CPU."""
+    adverb("deploy", "ticks", module("constructor_tick"), "--hot", "1")
+    group = wait_for("a sandbox that waits frozen", frozen_groups)[0]
+
+    def used():
+        with open(f"{group}/cpu.stat") as f:
+            return f.readline()
+    before, hits = used(), status()["pool"]["hits_hot"]
+    time.sleep(1)
+    assert used() == before, (before, used())
+    with Client(SOCKET) as client, client.lease("ticks") as lease:
+        first, cpu = ticks(lease)
+        assert status()["pool"]["hits_hot"] == hits + 1
+        n, cpu = wait_for("its thread to go on", lambda: next((t for t in [ticks(lease)] if t[0] > first + 5), None))
+        with open(f"{group}/cgroup.procs") as f:
+            pid = int(f.read().split()[0])
+        masks = [os.sched_getaffinity(int(tid)) for tid in os.listdir(f"/proc/{pid}/task")]
+        assert len(masks) == 2 and masks[0] == masks[1] == {cpu}, (masks, cpu)
+        assert all(os.getpriority(os.PRIO_PROCESS, int(tid)) == 0 for tid in os.listdir(f"/proc/{pid}/task"))
+    adverb("remove", "ticks")
+    wait_for("nothing to be frozen", lambda: not frozen_groups())
+
+
+def the_doctor_asks_it():
+    found = {c["check"]: c for c in json.loads(adverb("doctor", "--json"))["checks"]}
+    for name in ("memory limit", "cpu limit", "freezer", "hostile tenants"):
+        assert found[name]["verdict"] == "ok" and "the node says" in found[name]["text"], found[name]
+
+
 def it_stops_and_leaves_nothing():
     """With a call under way that would go on for ever."""
     before = mounts()
@@ -218,5 +264,5 @@ def it_serves_verbs_when_told_to():
 
 
 if __name__ == "__main__":
-    run([it_starts_and_says_so, functions_are_called, cgroups_are_in_use, a_lease_is_one_group, it_stops_and_leaves_nothing, it_starts_again_with_its_modules,
+    run([it_starts_and_says_so, functions_are_called, cgroups_are_in_use, a_lease_is_one_group, what_has_threads_waits_frozen, the_doctor_asks_it, it_stops_and_leaves_nothing, it_starts_again_with_its_modules,
          a_crash_is_repaired, it_serves_verbs_when_told_to])

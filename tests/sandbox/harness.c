@@ -199,13 +199,19 @@ bool box_build(struct adv_warden *warden, uint32_t id, uint32_t profile, struct 
 {
 	const struct adv_warden_request request = {
 		.type = ADV_WARDEN_BUILD, .id = id, .profile = profile, .cpu = -1};
+	return box_build_as(warden, &request, b);
+}
+
+bool box_build_as(struct adv_warden *warden, const struct adv_warden_request *request,
+		  struct box *b)
+{
 	struct adv_sandbox_report r;
 	int fds[2] = {-1, -1};
 	memset(b, 0, sizeof(*b));
 	b->warden = warden;
-	b->id = id;
+	b->id = request->id;
 	b->report = b->log = -1;
-	warden_send(warden, &request, sizeof(request), NULL, 0);
+	warden_send(warden, request, sizeof(*request), NULL, 0);
 	if (!wait_event(b, ADV_EVENT_BUILT, fds))
 		return false;
 	b->report = fds[0];

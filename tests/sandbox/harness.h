@@ -56,6 +56,8 @@ struct adv_warden start_warden(const char *config_file); /* ends the test progra
 
 /* Builds and waits for CONFINED. False: `reason` says why not. */
 bool box_build(struct adv_warden *warden, uint32_t id, uint32_t profile, struct box *b);
+bool box_build_as(struct adv_warden *warden, const struct adv_warden_request *request,
+		  struct box *b);
 void box_order(struct box *b, const struct adv_warden_request *request, const int *fds,
 	       unsigned nr_fds);
 /* The next report; false when the socket has closed. `death` is not waited for. */

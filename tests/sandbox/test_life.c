@@ -186,6 +186,36 @@ static void test_jpeg(const char *config)
 	lane_destroy(&l);
 }
 
+static bool net_of(int pid, char *text, size_t size)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	ssize_t n = readlink(path, text, size - 1);
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+static void test_strict_net(const char *config)
+{
+	char nets[3][64];
+	struct box a, b;
+	struct adv_warden warden = start_warden(config);
+	check(warden.facts.strict_net == 1, "the facts say that networks are strict");
+	check(box_build(&warden, 0, ADV_PROFILE_STRICT, &a) &&
+		      box_build(&warden, 1, ADV_PROFILE_STRICT, &b),
+	      "sandboxes with network namespaces of their own are built: %s %s", a.reason,
+	      b.reason);
+	/* An ordinary user may not look. */
+	if (getuid() == 0)
+		check(net_of(a.pid, nets[0], 64) && net_of(b.pid, nets[1], 64) &&
+			      net_of(warden.pid, nets[2], 64) && strcmp(nets[0], nets[1]) != 0 &&
+			      strcmp(nets[0], nets[2]) != 0,
+		      "they share none: %s %s %s", nets[0], nets[1], nets[2]);
+	box_release(&a);
+	box_release(&b);
+	adv_warden_stop(&warden);
+}
+
 void test_configuration(const char *dir)
 {
 	char config[4200];
@@ -206,9 +236,14 @@ void test_configuration(const char *dir)
 		     "libraries = libc.so.6 ; known anyway\n",
 		     0644);
 	struct adv_warden warden = start_warden(config);
+	check(warden.facts.strict_net == 0, "networks are shared unless it says strict");
 	check(warden.facts.extended == 0,
 	      "comments, other sections and known libraries add nothing");
 	adv_warden_stop(&warden);
+	write_config(config, "[sandbox]\nstrict_net = yes\n", 0600);
+	test_strict_net(config);
+	write_config(config, "[sandbox]\nstrict-net = yes\n", 0600);
+	expect_no_start("a key that there is not", config, "strict-net");
 	if (getuid() == 0) {
 		write_config(config, "[sandbox]\n", 0600);
 		if (chown(config, 65534, 65534) == 0)

@@ -1,8 +1,10 @@
 /* test_orders.c - orders and requests, right and wrong: hot claims, lanes that do not match, records that make no sense. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cases.h"
@@ -275,6 +277,45 @@ static void test_late_requests(struct adv_warden *warden, struct box *b)
 }
 
 /* Last: it stays there. What it builds from then on is where it is, away from workers' cores. */
+/* What nobody waits for is made at low priority, and is an ordinary process again before it is claimed. An ordinary user could not undo it. */
+static void test_background(struct adv_warden *warden)
+{
+	const struct adv_warden_request build = {
+		.type = ADV_WARDEN_BUILD, .id = 5, .cpu = -1, .background = 1};
+	const struct adv_warden_request load = {.type = ADV_WARDEN_ORDER,
+						.id = 5,
+						.cpu = -1,
+						.memory_bytes = ADV_LEASE_MEMORY_DEFAULT,
+						.order.type = ADV_ORDER_LOAD};
+	const struct adv_warden_request park = {.type = ADV_WARDEN_PARK, .id = 5, .cpu = 0};
+	const int low = warden->facts.root ? 10 : 0;
+	struct adv_sandbox_report r;
+	struct box b;
+	int module = module_fd("echo");
+	if (!check(box_build_as(warden, &build, &b), "one is built in the background: %s",
+		   b.reason))
+		return;
+	check(getpriority(PRIO_PROCESS, (id_t)b.pid) == low, "at low priority");
+	check(getpriority(PRIO_PROCESS, (id_t)warden->pid) == 0, "which is not the warden's");
+	box_order(&b, &load, &module, 1);
+	check(box_report(&b, &r) && r.type == ADV_REPORT_LOADED &&
+		      getpriority(PRIO_PROCESS, (id_t)b.pid) == low,
+	      "constructors run at low priority too");
+	box_order(&b, &park, NULL, 0);
+	/* The next answer of the warden is after that. */
+	struct box second;
+	check(box_build(warden, 6, ADV_PROFILE_STRICT, &second) &&
+		      getpriority(PRIO_PROCESS, (id_t)second.pid) == 0,
+	      "one that is waited for is built at the usual one");
+	cpu_set_t set;
+	check(getpriority(PRIO_PROCESS, (id_t)b.pid) == 0, "parked, it has the usual one again");
+	check(sched_getaffinity(b.pid, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1 &&
+		      CPU_ISSET(0, &set),
+	      "and waits where it was told to");
+	box_release(&second);
+	box_release(&b);
+}
+
 static void test_the_warden_stays(struct adv_warden *warden)
 {
 	struct box b;
@@ -295,6 +336,7 @@ static void test_the_warden_stays(struct adv_warden *warden)
 
 void test_requests(struct adv_warden *warden)
 {
+	test_background(warden);
 	struct box b;
 	if (!check(box_build(warden, 9, ADV_PROFILE_STRICT, &b), "a sandbox"))
 		return;

@@ -35,8 +35,8 @@ static struct adv_failure failure;
 static int core_error; /* what PR_SCHED_CORE answers; 0: it works */
 static int to_error;   /* what sharing with another answers */
 static int nr_cpus = 8;
-static uint64_t cookies[4]; /* of the warden and of the sandboxes */
-static uint64_t next_cookie = 1;
+static uint64_t cookies[5]; /* of the warden, of the sandboxes, and of any other process */
+static uint64_t next_cookie = 1, node_cookie;
 static int state[8]; /* of each kind of speculation */
 static int set_error;
 
@@ -62,20 +62,27 @@ static int fails(int error)
 	return -1;
 }
 
-static int sched_core(unsigned long what, unsigned long pid, unsigned long scope)
+static uint64_t *cookie_of(unsigned long pid)
+{
+	return &cookies[pid <= THIRD ? pid : THIRD + 1];
+}
+
+static int sched_core(unsigned long what, unsigned long pid, unsigned long scope, uint64_t *got)
 {
 	if (core_error != 0)
 		return fails(core_error);
 	if (what == CREATE) {
 		cr_assert_eq(scope, 1, "all threads of the process");
-		cookies[pid] = next_cookie++;
+		*cookie_of(pid) = next_cookie++;
 	} else if (what == SHARE_FROM) {
-		cookies[WARDEN] = pid == NODE ? 0 : cookies[pid];
+		cookies[WARDEN] = pid == NODE ? node_cookie : *cookie_of(pid);
 	} else if (what == SHARE_TO) {
 		cr_assert_eq(scope, 1, "all threads of the process");
 		if (to_error != 0)
 			return fails(to_error);
-		cookies[pid] = cookies[WARDEN];
+		*cookie_of(pid) = cookies[WARDEN];
+	} else {
+		*got = cookies[WARDEN];
 	}
 	return 0;
 }
@@ -86,9 +93,10 @@ int prctl(int option, ...)
 	va_start(args, option);
 	unsigned long a = va_arg(args, unsigned long), b = va_arg(args, unsigned long),
 		      c = va_arg(args, unsigned long);
+	uint64_t *got = va_arg(args, uint64_t *);
 	va_end(args);
 	if (option == PR_SCHED_CORE)
-		return sched_core(a & UINT32_MAX, b & UINT32_MAX, c & UINT32_MAX);
+		return sched_core(a & UINT32_MAX, b & UINT32_MAX, c & UINT32_MAX, got);
 	cr_assert_lt(a, 8);
 	if (option == PR_GET_SPECULATION_CTRL)
 		return state[a];
@@ -150,6 +158,23 @@ Test(sidechannels, a_user_who_insists)
 	uint32_t what;
 	cr_assert_eq(adv_core_cookies_init(ADV_WISH_YES, false, &what, &failure), -EPERM);
 	cr_assert_not_null(strstr(failure.text, "needs root"), "%s", failure.text);
+}
+
+/* In a container, say, whose rules the kernel's own do not tell. */
+Test(sidechannels, a_kernel_that_denies_a_part_of_it)
+{
+	uint32_t what;
+	to_error = EPERM;
+	cr_assert_eq(decided(ADV_WISH_AUTO, true), ADV_CORE_SCHEDULING_OFF);
+	cr_assert_eq(adv_core_cookies_init(ADV_WISH_YES, true, &what, &failure), -EPERM);
+	cr_assert_not_null(strstr(failure.text, "could not be used"), "%s", failure.text);
+}
+
+/* Whoever started it has put it aside: then the warden cannot become of no kind again. */
+Test(sidechannels, a_node_with_a_cookie)
+{
+	node_cookie = 77;
+	cr_assert_eq(decided(ADV_WISH_AUTO, true), ADV_CORE_SCHEDULING_OFF);
 }
 
 Test(sidechannels, the_warden_stays_of_no_kind)
