@@ -174,6 +174,8 @@ struct adv_sandbox_report {
 		threads; /* LOADED: threads in the process after the constructors; 1 is what a hot pool wants */
 	uint32_t
 		needs; /* LOADED: the enum adv_profile that its imports ask for; `name` is the one that does */
+	uint64_t
+		cpu_ns; /* LOADED: that it has used by now; believed as far as the kernel's own count at its death goes */
 	char name[ADV_FUNCTION_NAME_MAX];
 	char text[ADV_REASON_MAX]; /* description or reason */
 };

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sandbox/module.h"
@@ -192,6 +193,13 @@ static uint32_t count_threads(void)
 	return (uint32_t)st.st_nlink - 2;
 }
 
+static uint64_t cpu_used_ns(void)
+{
+	struct timespec t = {0};
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * ADV_SEC + (uint64_t)t.tv_nsec;
+}
+
 /* Loads, reports, and leaves procfs: from then on there is only the root. */
 static void load(const struct adv_sandbox_order *order, int fd)
 {
@@ -216,6 +224,7 @@ static void load(const struct adv_sandbox_order *order, int fd)
 		.nr_functions = module.nr_functions,
 		.threads = count_threads(),
 		.needs = module.needs,
+		.cpu_ns = cpu_used_ns(),
 	};
 	copy_text(r.name, sizeof(r.name), module.needs_why);
 	if (chdir("/") < 0)

@@ -143,6 +143,7 @@ static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
 						      .warden_gone = warden_gone,
 						      .next_cpu = next_cpu,
 						      .printed = printed,
+						      .spent = adv_workers_spent,
 						      .user = c};
 	int rc = adv_sandboxes_create(&options, &c->sandboxes);
 	if (rc == 0)

@@ -172,6 +172,9 @@ void adv_workers_timers_init(struct adv_control *control);
 /* A line of the ledger for this lease, with nothing in it yet. */
 struct adv_ledger_line adv_workers_bill(const struct adv_held *held);
 
+/* Puts processor time that a module used outside of any lease on its owner's line; `user` is the control. */
+void adv_workers_spent(void *user, const struct adv_module *module, uint64_t cpu_ns);
+
 /* Writes this lease's use since the last time into the ledger. */
 void adv_workers_count(struct adv_held *held);
 

@@ -237,9 +237,18 @@ static void inspect_again(struct deploy *d, uint32_t profile)
 	inspect(d);
 }
 
+/* One line for all of a tenant's: names that it tries out are no lines of their own. */
+static void charge(const struct deploy *d, uint64_t cpu_ns)
+{
+	const struct adv_ledger_line used = {
+		.tenant = d->owner, .module = "(deploy)", .cpu_us = cpu_ns / ADV_US};
+	adv_ledger_add(d->control->ledger, &used);
+}
+
 static void died(struct adv_claim *claim, const struct adv_death *death, const char *reason)
 {
 	struct deploy *d = claim->user;
+	charge(d, death->cpu_ns);
 	adv_timer_set(&d->timer, UINT64_MAX);
 	bool good = d->loaded && d->fault == ADV_OK && d->nr_functions > 0;
 	uint32_t next = next_profile(d, good, death);

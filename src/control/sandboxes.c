@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control/asks.h"
 #include "control/log_pipe.h"
 #include "util/clock.h"
 #include "util/fd.h"
@@ -16,7 +17,6 @@
 
 /* Refill only when requests have had the machine for so long: builds must not compete with the claim that caused them. */
 #define REFILL_DELAY_NS (2 * ADV_MS)
-#define SEND_RETRY_NS	(ADV_MS / 2)
 #define COLLECT_NS	(10 * ADV_MS)
 
 /* One sandbox that the warden was asked for. */
@@ -30,17 +30,10 @@ struct box {
 	struct adv_module *module; /* that a hot one has loaded or loads; a reference */
 	int cpu;		   /* that it is pinned to, or soon is; -1: none */
 	uint64_t asked_ns;
+	uint64_t ahead_ns;	     /* of processor time: by its own word, before a lease had it */
 	char reason[ADV_REASON_MAX]; /* what it said went wrong */
 	struct adv_sandboxes *owner;
 	struct box *next_retired;
-};
-
-/* A request that the warden's socket had no room for. */
-struct pending {
-	struct pending *next;
-	struct adv_warden_request request;
-	int fds[ADV_ORDER_FDS_MAX];
-	unsigned nr_fds;
 };
 
 struct adv_sandboxes {
@@ -49,9 +42,8 @@ struct adv_sandboxes {
 	struct adv_pool *pool;
 	struct adv_watch warden_watch;
 	struct adv_timer refill;
-	struct adv_timer resend;
 	struct adv_timer collect;
-	struct pending *first, **last;
+	struct adv_asks asks;
 	struct box **boxes; /* by id; freed after the loop has let go of the watches */
 	uint32_t nr_boxes;
 	struct box *retired, *retired_before;
@@ -59,6 +51,7 @@ struct adv_sandboxes {
 		*known[2 * ADV_POOL_HOT_MODULES_MAX + 1]; /* that the pool may ask to load */
 	void (*warden_gone)(void *user);
 	int (*next_cpu)(void *user, uint32_t tenant);
+	void (*spent)(void *user, const struct adv_module *module, uint64_t cpu_ns);
 	void (*printed)(void *user, const struct adv_module *module, uint32_t tenant,
 			uint32_t sandbox, const char *text);
 	void *user;
@@ -66,71 +59,10 @@ struct adv_sandboxes {
 
 /* ---- to the warden ---- */
 
-static int send_request(struct adv_sandboxes *s, const struct adv_warden_request *request,
-			const int *fds, unsigned nr_fds)
-{
-	ssize_t n = adv_send_fds(s->warden->socket, request, sizeof(*request), fds, nr_fds,
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
-	return n < 0 ? -errno : 0;
-}
-
-static void pending_free(struct pending *p)
-{
-	for (unsigned i = 0; i < p->nr_fds; i++)
-		adv_fd_close(&p->fds[i]);
-	free(p);
-}
-
-static void resend_fire(struct adv_timer *timer)
-{
-	struct adv_sandboxes *s = timer->user;
-	while (s->first != NULL) {
-		struct pending *p = s->first;
-		int rc = send_request(s, &p->request, p->fds, p->nr_fds);
-		if (rc == -EAGAIN) {
-			adv_timer_set(&s->resend, adv_clock_monotonic_ns() + SEND_RETRY_NS);
-			return;
-		}
-		s->first = p->next;
-		if (s->first == NULL)
-			s->last = &s->first;
-		pending_free(p);
-	}
-}
-
-/* Keeps copies of the descriptors until the socket takes the request. */
-static int postpone(struct adv_sandboxes *s, const struct adv_warden_request *request,
-		    const int *fds, unsigned nr_fds)
-{
-	struct pending *p = calloc(1, sizeof(*p));
-	if (p == NULL)
-		return -ENOMEM;
-	p->request = *request;
-	for (; p->nr_fds < nr_fds; p->nr_fds++) {
-		int fd = fcntl(fds[p->nr_fds], F_DUPFD_CLOEXEC, 0);
-		if (fd < 0) {
-			int rc = -errno;
-			pending_free(p);
-			return rc;
-		}
-		p->fds[p->nr_fds] = fd;
-	}
-	*s->last = p;
-	s->last = &p->next;
-	adv_timer_set(&s->resend, adv_clock_monotonic_ns() + SEND_RETRY_NS);
-	return 0;
-}
-
-/* Requests keep their order: nothing overtakes what is postponed. */
 static int ask(struct adv_sandboxes *s, const struct adv_warden_request *request, const int *fds,
 	       unsigned nr_fds)
 {
-	if (s->first == NULL) {
-		int rc = send_request(s, request, fds, nr_fds);
-		if (rc != -EAGAIN && rc != -ENOBUFS)
-			return rc;
-	}
-	return postpone(s, request, fds, nr_fds);
+	return adv_asks_send(&s->asks, request, fds, nr_fds);
 }
 
 /* A CPU of -1 leaves it where it is. */
@@ -289,12 +221,13 @@ static void hear_no_more(struct box *b)
  * It has loaded ahead what it is for, and waits on the CPU of the next lease. One whose module has threads could go on meanwhile: it
  * is frozen until it is claimed.
  */
-static void park(struct box *b)
+static void park(struct box *b, const struct adv_sandbox_report *r)
 {
 	struct adv_sandboxes *s = b->owner;
 	if (b->module == NULL || adv_pool_loaded(s->pool, b->id) < 0)
 		return;
 	b->cpu = s->next_cpu(s->user, b->module->owner);
+	b->ahead_ns = r->cpu_ns;
 	const struct adv_warden_request request = {.type = ADV_WARDEN_PARK,
 						   .id = b->id,
 						   .cpu = b->cpu,
@@ -309,7 +242,7 @@ static void take_report(struct box *b, const struct adv_sandbox_report *r)
 	if (r->type == ADV_REPORT_CONFINED)
 		adv_pool_confined(s->pool, b->id, adv_clock_monotonic_ns() - b->asked_ns);
 	if (r->type == ADV_REPORT_LOADED && b->claim == NULL)
-		park(b);
+		park(b, r);
 	if (r->type == ADV_REPORT_FAILED) {
 		memcpy(b->reason, r->text, sizeof(b->reason));
 		if (b->claim == NULL)
@@ -380,14 +313,27 @@ static void built(struct box *b, const struct adv_warden_event *event, int *fds)
 	adv_log_pipe_start(&b->log, b->owner->loop, adv_fd_steal(&fds[1]));
 }
 
-/* The sandbox is no more: last words first, then the pool, then whoever had it. */
-static void gone(struct box *b, const struct adv_death *death, const char *reason)
+/* What was used before any lease had it is for the module's owner to pay. The rest is left in `death`. */
+static void charge_owner(const struct box *b, struct adv_death *death)
 {
+	const struct adv_sandboxes *s = b->owner;
+	uint64_t ahead_ns =
+		b->claim == NULL || b->ahead_ns > death->cpu_ns ? death->cpu_ns : b->ahead_ns;
+	if (b->module == NULL || ahead_ns == 0 || s->spent == NULL)
+		return;
+	s->spent(s->user, b->module, ahead_ns);
+	death->cpu_ns -= ahead_ns;
+}
+
+/* The sandbox is no more: last words first, then the pool, then whoever had it. */
+static void gone(struct box *b, const struct adv_death *how, const char *reason)
+{
+	struct adv_death death = *how;
 	struct adv_sandboxes *s = b->owner;
 	if (b->report_fd >= 0)
 		read_reports(b);
 	adv_log_pipe_finish(&b->log);
-	if (death->code == 0 || adv_pool_state(s->pool, b->id) == ADV_POOL_BUILDING ||
+	if (death.code == 0 || adv_pool_state(s->pool, b->id) == ADV_POOL_BUILDING ||
 	    adv_pool_state(s->pool, b->id) == ADV_POOL_LOADING)
 		adv_pool_failed(s->pool, b->id, adv_clock_monotonic_ns());
 	adv_pool_died(s->pool, b->id);
@@ -395,12 +341,13 @@ static void gone(struct box *b, const struct adv_death *death, const char *reaso
 	char text[ADV_REASON_MAX];
 	memcpy(text, reason != NULL ? reason : b->reason, sizeof(text));
 	text[sizeof(text) - 1] = '\0';
+	charge_owner(b, &death);
 	box_close(b);
 	adv_timer_set(&s->refill, adv_clock_monotonic_ns() + REFILL_DELAY_NS);
 	if (claim == NULL)
 		return;
 	claim->id = ADV_NO_SANDBOX;
-	claim->died(claim, death, text[0] != '\0' ? text : NULL);
+	claim->died(claim, &death, text[0] != '\0' ? text : NULL);
 }
 
 static void take_event(struct adv_sandboxes *s, struct adv_warden_event *event, int *fds,
@@ -695,8 +642,8 @@ int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv
 	s->warden_gone = options->warden_gone;
 	s->next_cpu = options->next_cpu;
 	s->printed = options->printed;
+	s->spent = options->spent;
 	s->user = options->user;
-	s->last = &s->first;
 	s->nr_boxes = adv_pool_ids(options->pool.max_sandboxes);
 	s->boxes = calloc(s->nr_boxes, sizeof(*s->boxes));
 	int rc = s->boxes == NULL ? -ENOMEM : adv_pool_create(&options->pool, &s->pool);
@@ -706,7 +653,7 @@ int adv_sandboxes_create(const struct adv_sandboxes_options *options, struct adv
 		return rc;
 	}
 	adv_timer_init(&s->refill, s->loop, refill_fire, s);
-	adv_timer_init(&s->resend, s->loop, resend_fire, s);
+	adv_asks_init(&s->asks, s->loop, s->warden->socket);
 	adv_timer_init(&s->collect, s->loop, collect_fire, s);
 	adv_watch_start(&s->warden_watch, s->loop, s->warden->socket, warden_ready, s);
 	adv_timer_set(&s->refill, adv_clock_monotonic_ns());
@@ -731,15 +678,10 @@ void adv_sandboxes_destroy(struct adv_sandboxes *s)
 			box_close(s->boxes[i]);
 	box_list_free(s->retired);
 	box_list_free(s->retired_before);
-	while (s->first != NULL) {
-		struct pending *p = s->first;
-		s->first = p->next;
-		pending_free(p);
-	}
+	adv_asks_end(&s->asks);
 	for (size_t i = 0; i < sizeof(s->known) / sizeof(s->known[0]); i++)
 		adv_module_put(s->known[i]);
 	adv_timer_set(&s->refill, UINT64_MAX);
-	adv_timer_set(&s->resend, UINT64_MAX);
 	adv_timer_set(&s->collect, UINT64_MAX);
 	adv_watch_stop(&s->warden_watch);
 	adv_pool_destroy(s->pool);

@@ -42,6 +42,8 @@ struct adv_sandboxes_options {
 	/* A function's line, its characters made harmless. NULL module: a deploy's, not known yet. */
 	void (*printed)(void *user, const struct adv_module *module, uint32_t tenant,
 			uint32_t sandbox, const char *text);
+	/* Processor time that a module used in a sandbox before a lease had it. May be NULL. */
+	void (*spent)(void *user, const struct adv_module *module, uint64_t cpu_ns);
 	int (*next_cpu)(
 		void *user,
 		uint32_t tenant); /* where this tenant's next worker would sit; -1: not known */

@@ -14,11 +14,24 @@
 #define RESTART_FIRST_NS ADV_MS
 #define WATCHDOG_MAX_NS	 (ADV_WATCHDOG_IDLE_MS * ADV_MS)
 
+static struct adv_ledger_line bill(uint32_t tenant, const struct adv_module *module)
+{
+	struct adv_ledger_line line = {.tenant = tenant};
+	snprintf(line.module, sizeof(line.module), "%u/%s", module->owner, module->name);
+	return line;
+}
+
 struct adv_ledger_line adv_workers_bill(const struct adv_held *h)
 {
-	struct adv_ledger_line line = {.tenant = h->entry->wish.tenant};
-	snprintf(line.module, sizeof(line.module), "%u/%s", h->module->owner, h->module->name);
-	return line;
+	return bill(h->entry->wish.tenant, h->module);
+}
+
+void adv_workers_spent(void *user, const struct adv_module *module, uint64_t cpu_ns)
+{
+	struct adv_control *c = user;
+	struct adv_ledger_line used = bill(module->owner, module);
+	used.cpu_us = cpu_ns / ADV_US;
+	adv_ledger_add(c->ledger, &used);
 }
 
 /* ---- starting ---- */

@@ -1,5 +1,6 @@
 /* constructor.c - modules whose constructor misbehaves, chosen by CONSTRUCTOR when built. Constructors run fully confined. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #define LEAVE  5
 #define EAT    6
 #define TICK   7
+#define STUCK  8
 
 static int thread_error;
 
@@ -84,6 +86,13 @@ __attribute__((constructor)) static void misbehave(void)
 #elif CONSTRUCTOR == TICK
 	pthread_t thread;
 	thread_error = pthread_create(&thread, NULL, tick, NULL);
+#elif CONSTRUCTOR == STUCK
+	/* Only where a lease has begun: four descriptors more than at its deploy. */
+	int nr = 0;
+	for (int fd = 0; fd < 64; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	while (nr > 9)
+		pause();
 #elif CONSTRUCTOR == SOCKET
 	thread_error = socket(AF_INET, SOCK_STREAM, 0);
 #elif CONSTRUCTOR == LEAVE

@@ -7,7 +7,9 @@ The client's end is veth0 (10.77.0.1, rxe0), the node's veth1 (10.77.0.2, rxe1);
 import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -106,6 +108,33 @@ def status_shows_the_fabric(node):
     verbs = node.status()["verbs"]
     assert verbs["device"] == "rxe1" and verbs["placement"] in ("memory", "immediate"), verbs
     assert verbs["placement_why"], verbs
+
+
+def mapped(pid):
+    """The address ranges of a process."""
+    with open(f"/proc/{pid}/maps") as f:
+        return [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in f]
+
+
+@without_calls
+def addresses_are_told_to_nobody():
+    """Regions are addressed from 0: no number in what a lease is told lies in the node's memory, or could."""
+    with Node() as node:
+        node.deployed("echo")
+        wish = json.dumps({"module": "echo", "fabric": "verbs", "client": "5a" * 16, "mirror": 0, "mirror_rkey": 1, "slots": 4})
+        with socket.create_connection((RDMA_ADDRESS, node.port), timeout=WAIT_S) as s:
+            s.sendall(f"POST /v1/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nConnection: Upgrade\r\nUpgrade: adverb-lane/1\r\n"
+                      f"Content-Type: application/json\r\nContent-Length: {len(wish)}\r\n\r\n{wish}".encode())
+            told = ""
+            while "input_rkeys" not in told:
+                piece = s.recv(65536)
+                assert piece, told
+                told += piece.decode()
+            numbers = [int(n) for n in re.findall(r"(?<![\w\"])\d+(?![\w\"])", told)] + [int(h, 16) for h in re.findall(r"0x([0-9a-f]+)", told)]
+            ranges = mapped(node.status()["node"]["pid"])
+            assert len(numbers) > 10 and len(ranges) > 10, (told, ranges)
+            assert not [n for n in numbers if any(begin <= n < end for begin, end in ranges)], told
+            assert max(numbers) < min(begin for begin, _ in ranges), told
 
 
 @moved
@@ -546,7 +575,7 @@ def a_device_that_is_taken_away():
 
 if __name__ == "__main__":
     run([a_machine_without_devices, a_call_goes_over_the_cable, the_second_lease_does_not_connect, leases_side_by_side, large_payloads,
-         status_shows_the_fabric, an_event_loop_can_wait, a_wrong_token_is_refused, nobody_listens, too_little_locked_memory]
+         status_shows_the_fabric, addresses_are_told_to_nobody, an_event_loop_can_wait, a_wrong_token_is_refused, nobody_listens, too_little_locked_memory]
         + ROGUES +
         [devices_are_listed, a_port_that_is_down_is_not_used, status_shows_the_address,
          latency_with_a_baseline, latency_with_many_in_flight, ping_pongs("one-at-a-time", "already"), ping_pongs("too-much"),

@@ -49,6 +49,15 @@ static int next_cpu(void *user, uint32_t tenant)
 	return NEXT_CPU;
 }
 
+static uint64_t spent_ns;
+
+static void spent(void *user, const struct adv_module *of, uint64_t cpu_ns)
+{
+	(void)user;
+	cr_assert_eq(of, module);
+	spent_ns += cpu_ns;
+}
+
 static int some_file(void)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC);
@@ -75,6 +84,7 @@ static void start(uint32_t cold)
 		.cpu = -1,
 		.warden_gone = gone,
 		.next_cpu = next_cpu,
+		.spent = spent,
 	};
 	cr_assert_eq(adv_sandboxes_create(&options, &sandboxes), 0);
 	module = calloc(1, sizeof(*module));
@@ -171,7 +181,8 @@ struct sandbox {
 
 static void report(const struct sandbox *s, uint32_t type)
 {
-	struct adv_sandbox_report r = {.type = type, .nr_functions = 2, .threads = 1};
+	struct adv_sandbox_report r = {
+		.type = type, .nr_functions = 2, .threads = 1, .cpu_ns = 40 * ADV_MS};
 	if (type == ADV_REPORT_FAILED)
 		snprintf(r.text, sizeof(r.text), "something failed");
 	cr_assert_eq(send(s->socket, &r, sizeof(r), 0), sizeof(r));
@@ -197,10 +208,14 @@ static struct sandbox build(void)
 	return s;
 }
 
+static uint64_t used_ns; /* as the kernel counts it */
+
 static void die(struct sandbox *s, int32_t signal_number)
 {
 	const struct adv_warden_event died = {
-		.type = ADV_EVENT_DIED, .id = s->id, .death = {.code = 2, .status = signal_number}};
+		.type = ADV_EVENT_DIED,
+		.id = s->id,
+		.death = {.code = 2, .status = signal_number, .cpu_ns = used_ns}};
 	adv_fd_close(&s->socket);
 	adv_fd_close(&s->log);
 	told(&died, NULL, 0);
@@ -409,6 +424,47 @@ Test(sandboxes, one_that_has_died_meanwhile)
 	asked(ADV_WARDEN_ORDER); /* who knows by now */
 	die(&s, 9);
 	cr_assert_eq(nr_deaths, 1);
+}
+
+/* ---- who pays ---- */
+
+/* Constructors of what is loaded ahead: the owner of the module. What the lease used: whoever leased. */
+Test(sandboxes, constructors_are_the_owners)
+{
+	struct sandbox s = hot_sandbox();
+	report(&s, ADV_REPORT_LOADED);
+	asked(ADV_WARDEN_PARK);
+	claim_hot();
+	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
+	used_ns = 100 * ADV_MS;
+	die(&s, 9);
+	cr_assert_eq(spent_ns, 40 * ADV_MS);
+	cr_assert_eq(death.cpu_ns, 60 * ADV_MS);
+}
+
+/* By its own word only as far as the kernel's goes. */
+Test(sandboxes, more_than_there_was_is_not_believed)
+{
+	struct sandbox s = hot_sandbox();
+	report(&s, ADV_REPORT_LOADED);
+	asked(ADV_WARDEN_PARK);
+	claim_hot();
+	order(NEXT_CPU, ADV_LEASE_MEMORY_DEFAULT, &serve);
+	used_ns = 30 * ADV_MS;
+	die(&s, 9);
+	cr_assert_eq(spent_ns, 30 * ADV_MS);
+	cr_assert_eq(death.cpu_ns, 0);
+}
+
+Test(sandboxes, what_was_never_claimed_is_the_owners)
+{
+	struct sandbox s = hot_sandbox();
+	report(&s, ADV_REPORT_LOADED);
+	asked(ADV_WARDEN_PARK);
+	used_ns = 70 * ADV_MS;
+	die(&s, 9);
+	cr_assert_eq(spent_ns, 70 * ADV_MS);
+	cr_assert_eq(nr_deaths, 0);
 }
 
 /* ---- reports ---- */
