@@ -7,11 +7,13 @@
  *	bench_sandbox MODULES_DIR memory COUNT      of COUNT sandboxes at rest: MemAvailable's share, and PSS
  *	bench_sandbox MODULES_DIR churn COUNT       builds and kills COUNT: what is left afterwards
  *	bench_sandbox MODULES_DIR confinement BLOCKS hot calls of a confined worker and of a bare one, in alternating blocks
+ *	bench_sandbox MODULES_DIR namespaces ROUNDS  a process made, ended and reaped, with and without namespaces of its own
  *
  * bench/sandbox.py runs them all and prints the table. One thread.
  */
 #include <dirent.h>
 #include <errno.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,6 +22,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -439,6 +443,49 @@ static void memory(unsigned long count)
 	free(boxes);
 }
 
+/* ---- what namespaces are of it ---- */
+
+#define WALLS (CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+
+/* Of this process, which is larger than a warden: what is compared is the difference. */
+static void namespaces(unsigned long rounds)
+{
+	static const struct {
+		const char *name;
+		uint64_t flags;
+	} kinds[] = {
+		{"none", 0},
+		{"user_pid", CLONE_NEWUSER | CLONE_NEWPID}, /* no zygote could share these */
+		{"as_a_sandbox", CLONE_NEWUSER | CLONE_NEWPID | WALLS},
+		{"with_net", CLONE_NEWUSER | CLONE_NEWPID | WALLS | CLONE_NEWNET},
+	};
+	enum {
+		NR = sizeof(kinds) / sizeof(kinds[0])
+	};
+	static struct adv_histogram cloned[NR], reaped[NR];
+	for (unsigned long i = 0; i < rounds * NR; i++) {
+		unsigned k = i % NR;
+		struct clone_args args = {.flags = kinds[k].flags, .exit_signal = SIGCHLD};
+		uint64_t begun_ns = adv_clock_monotonic_ns();
+		pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+		if (pid == 0)
+			_exit(0);
+		if (pid < 0)
+			die("clone3", strerror(errno));
+		adv_histogram_add(&cloned[k], adv_clock_monotonic_ns() - begun_ns);
+		waitpid(pid, NULL, 0);
+		adv_histogram_add(&reaped[k], adv_clock_monotonic_ns() - begun_ns);
+	}
+	for (unsigned k = 0; k < NR; k++) {
+		printf("%s\"%s\": {", k == 0 ? "{" : ", ", kinds[k].name);
+		print_quantiles("cloned", &cloned[k]);
+		printf(", ");
+		print_quantiles("reaped", &reaped[k]);
+		printf("}");
+	}
+	printf("}\n");
+}
+
 /* ---- confinement on and off ---- */
 
 /* The same worker's loop and the same work, in a process that nothing confines. */
@@ -542,22 +589,35 @@ static void confinement(unsigned long blocks)
 	lane_destroy(&bare);
 }
 
+/* Two descriptors of each sandbox are here, one is the warden's. As many as there are to be had. */
+static void raise_files(void)
+{
+	struct rlimit files = {.rlim_cur = 4 * ADV_SANDBOXES_MAX,
+			       .rlim_max = 4 * ADV_SANDBOXES_MAX};
+	if (setrlimit(RLIMIT_NOFILE, &files) == 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(unsigned long n);
-	} modes[] = {{"claims", claims}, {"build", builds}, {"refill", refill},
-		     {"memory", memory}, {"churn", churn},  {"confinement", confinement}};
+	} modes[] = {{"claims", claims},	{"build", builds}, {"refill", refill},
+		     {"memory", memory},	{"churn", churn},  {"confinement", confinement},
+		     {"namespaces", namespaces}};
 	unsigned long n = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
 	if (n == 0 || n > 10000000)
 		die("usage", "bench_sandbox MODULES_DIR "
-			     "claims|build|refill|memory|churn|confinement NUMBER");
+			     "claims|build|refill|memory|churn|confinement|namespaces NUMBER");
 	modules_open_all(argv[1]);
 	if (module_fd("echo") < 0)
 		die(argv[1], "there is no module hostile_echo.so");
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		die("this machine", "two CPUs are needed");
+	raise_files();
 	warden = start_warden(NULL);
 	int number = function_number(&warden, "echo", "echo");
 	if (number < 0)

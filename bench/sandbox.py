@@ -81,6 +81,9 @@ def one_round(bench, directory, why_not):
         "memory": bench.run("memory", 1000)["available_kib_each"],
         "confinement": bench.run("confinement", 40)["ratio"],
     }
+    made = bench.run("namespaces", 200)
+    figures["zygote"] = (made["as_a_sandbox"]["reaped"]["p50"] - made["user_pid"]["reaped"]["p50"]) / 1e3
+    figures["net"] = (made["with_net"]["reaped"]["p50"] - made["as_a_sandbox"]["reaped"]["p50"]) / 1e3
     for name, command in (("bwrap", BWRAP), ("crun", ["crun", "--cgroup-manager=disabled", "run", "--bundle", directory, "adverb-bench"])):
         ns, why = peer(name, command)
         # Both are compared with a sandbox that is built, does nothing, and is reaped.
@@ -96,6 +99,8 @@ ROWS = [  # key, what, bar, unit, is it met?
     ("tail", "  p99 against that of the bare wake-up", 2, "x", lambda x, bar: x <= bar),
     ("cold", "claim from the cold pool to first result, p50", 500, "us", lambda x, bar: x <= bar),
     ("build", "built from nothing, fully confined, p50", 1500, "us", lambda x, bar: x <= bar),
+    ("zygote", "  of a process, namespaces that a zygote could share", None, "us", None),
+    ("net", "  and what strict_net would add", None, "us", None),
     ("bwrap", "bubblewrap, of build to reaping", 3, "x", lambda x, bar: x >= bar),
     ("crun", "crun, of build to reaping", 10, "x", lambda x, bar: x >= bar),
     ("refill", "refill on one CPU, others serving", 1000, "/s", lambda x, bar: x >= bar),
