@@ -5,6 +5,8 @@
  *	GRANTED ──attach──► ACTIVE ──revoke──► REVOKING ──┐
  *	   │ not attached in time │ time is up, release, client gone │ grace over
  *	   └──────────────────────┴──────────────────────────────────┴──► ENDING ──workers reaped──► (forgotten)
+ *
+ * docs/leases.md has the table of all transitions, tests/model/lease.pml checks it.
  */
 #ifndef ADVERB_ALLOCATOR_LEASE_H
 #define ADVERB_ALLOCATOR_LEASE_H
@@ -15,6 +17,7 @@
 
 #include "adverb/status.h"
 #include "allocator/cores.h"
+#include "allocator/shares.h"
 #include "util/limits.h"
 
 enum adv_lease_state {
@@ -33,6 +36,8 @@ struct adv_lease_wish {
 	uint64_t memory_bytes; /* for each worker */
 	uint64_t ttl_ms;
 	uint64_t hot_us; /* UINT64_MAX always */
+	uint32_t
+		priority; /* 0 to ADV_LEASE_PRIORITY_MAX: who waits is served by it, who must go goes by it */
 };
 
 /* One lease. Owned by the table; valid until adv_leases_forget(). */
@@ -51,6 +56,7 @@ struct adv_leases_options {
 	uint32_t max_leases;
 	uint64_t memory_bytes; /* that all leases together may reserve */
 	struct adv_cores *cores;
+	struct adv_shares *shares; /* limits of each tenant; NULL: none */
 };
 
 struct adv_leases;
@@ -65,11 +71,28 @@ enum adv_status adv_leases_grant(struct adv_leases *leases, const struct adv_lea
 				 uint64_t now_ns, struct adv_lease_entry **lease, char *reason,
 				 size_t reason_size);
 
+/* Do its tenant's own limits allow it? False: *when_ns is when they may, UINT64_MAX: when another of its leases ends. */
+bool adv_leases_share_ok(struct adv_leases *leases, const struct adv_lease_wish *wish,
+			 uint64_t now_ns, uint64_t *when_ns);
+uint32_t adv_leases_cores_of(const struct adv_leases *leases, uint32_t tenant); /* that it holds */
+
+/*
+ * From now on leases have no more than `max` cores together: none is granted beyond that. UINT32_MAX: as many as there are. What has more is to
+ * be revoked: see adv_leases_surplus().
+ */
+void adv_leases_limit_cores(struct adv_leases *leases, uint32_t max);
+
+/* One to be revoked, since leases that go on have more cores than they may: of the lowest priority, the newest. NULL: none. */
+struct adv_lease_entry *adv_leases_surplus(const struct adv_leases *leases);
+
+uint32_t adv_leases_cores_used(const struct adv_leases *leases); /* by all that are not forgotten */
+
 struct adv_lease_entry *adv_leases_find(struct adv_leases *leases, uint64_t id); /* or NULL */
 
 /* ADV_OK; ADV_BAD_TOKEN (compared in constant time); ADV_FORBIDDEN: another tenant's; ADV_INVALID: attached already; the end status when it is over. */
-enum adv_status adv_leases_attach(struct adv_lease_entry *lease, uint32_t tenant,
-				  const uint8_t token[ADV_TOKEN_BYTES], uint64_t now_ns);
+enum adv_status adv_leases_attach(struct adv_leases *leases, struct adv_lease_entry *lease,
+				  uint32_t tenant, const uint8_t token[ADV_TOKEN_BYTES],
+				  uint64_t now_ns);
 
 /* Is it this lease's token? Compared in constant time. */
 bool adv_lease_token_ok(const struct adv_lease_entry *lease, const uint8_t token[ADV_TOKEN_BYTES]);
@@ -101,6 +124,7 @@ struct adv_lease_entry *adv_leases_next(const struct adv_leases *leases,
 
 struct adv_leases_stats {
 	uint32_t live;
+	uint32_t cores_used, cores_max; /* UINT32_MAX: not limited */
 	uint64_t memory_free, memory_total;
 	uint64_t granted, refused, expired, released, revoked, failed;
 };

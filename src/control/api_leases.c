@@ -106,8 +106,9 @@ static void attach_at_once(struct adv_http_request *request, struct adv_held *h)
 {
 	json_t *granted = granted_json(h);
 	char *text = json_dumps(granted, JSON_COMPACT | JSON_PRESERVE_ORDER);
-	enum adv_status status = adv_leases_attach(h->entry, adv_http_uid(request), h->entry->token,
-						   adv_clock_boottime_ns());
+	enum adv_status status =
+		adv_leases_attach(h->control->leases, h->entry, adv_http_uid(request),
+				  h->entry->token, adv_clock_boottime_ns());
 	json_decref(granted);
 	if (text != NULL && status == ADV_OK) {
 		adv_held_attach(h, request, text);
@@ -403,7 +404,8 @@ static void attach(struct adv_http_request *request, struct adv_lease_entry *e)
 		return;
 	}
 	enum adv_status status =
-		adv_leases_attach(e, adv_http_uid(request), token, adv_clock_boottime_ns());
+		adv_leases_attach(((struct adv_held *)e->user)->control->leases, e,
+				  adv_http_uid(request), token, adv_clock_boottime_ns());
 	if (status != ADV_OK) {
 		adv_http_fail(request, status, "lease %" PRIu64 " cannot be attached: %s", e->id,
 			      status == ADV_INVALID ? "it is attached already"

@@ -46,18 +46,23 @@
 	5000 /* a scratch sandbox, or one of the pool, may take this long to load a module */
 
 /* Leases. */
-#define ADV_LEASES_MAX		  4096 /* a node */
-#define ADV_LEASE_TTL_MS_MIN	  100
-#define ADV_LEASE_TTL_MS_MAX	  (24ULL * 3600 * 1000)
-#define ADV_LEASE_TTL_MS_DEFAULT  10000
-#define ADV_LEASE_UNATTACHED_MS	  5000
-#define ADV_LEASE_MEMORY_DEFAULT  (256 * ADV_MIB) /* bytes for each worker */
-#define ADV_LEASE_MEMORY_MIN	  (16 * ADV_MIB)
-#define ADV_LEASE_MEMORY_MAX	  (1024 * ADV_GIB)
-#define ADV_HOT_US_DEFAULT	  1000 /* spin so long after the last call, then sleep */
-#define ADV_STOP_GRACE_MS_DEFAULT 500
-#define ADV_STOP_LINGER_MS	  1000
-#define ADV_TIMEOUT_KILL_US	  20000 /* a worker is killed so long after its call's budget */
+#define ADV_LEASES_MAX		   4096 /* a node */
+#define ADV_LEASE_TTL_MS_MIN	   100
+#define ADV_LEASE_TTL_MS_MAX	   (24ULL * 3600 * 1000)
+#define ADV_LEASE_TTL_MS_DEFAULT   10000
+#define ADV_LEASE_UNATTACHED_MS	   5000
+#define ADV_LEASE_PRIORITY_MAX	   9
+#define ADV_LEASE_PRIORITY_DEFAULT 4
+#define ADV_LEASE_WAIT_MS_MAX	   (3600 * 1000)
+#define ADV_LEASE_QUEUE_MAX	   1024		   /* requests that wait */
+#define ADV_LEASE_QUEUE_TENANT_MAX 256		   /* of one tenant */
+#define ADV_LEASE_MEMORY_DEFAULT   (256 * ADV_MIB) /* bytes for each worker */
+#define ADV_LEASE_MEMORY_MIN	   (16 * ADV_MIB)
+#define ADV_LEASE_MEMORY_MAX	   (1024 * ADV_GIB)
+#define ADV_HOT_US_DEFAULT	   1000 /* spin so long after the last call, then sleep */
+#define ADV_STOP_GRACE_MS_DEFAULT  500
+#define ADV_STOP_LINGER_MS	   1000
+#define ADV_TIMEOUT_KILL_US	   20000 /* a worker is killed so long after its call's budget */
 #define ADV_STALLED_US \
 	1000000 /* ... or, whatever it says, so long after that of the oldest call not completed */
 #define ADV_SERVE_WITHIN_MS \

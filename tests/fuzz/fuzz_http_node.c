@@ -115,10 +115,11 @@ bool adv_lease_token_ok(const struct adv_lease_entry *e, const uint8_t token[ADV
 	return memcmp(e->token, token, ADV_TOKEN_BYTES) == 0;
 }
 
-enum adv_status adv_leases_attach(struct adv_lease_entry *e, uint32_t tenant,
-				  const uint8_t token[ADV_TOKEN_BYTES], uint64_t now_ns)
+enum adv_status adv_leases_attach(struct adv_leases *leases, struct adv_lease_entry *e,
+				  uint32_t tenant, const uint8_t token[ADV_TOKEN_BYTES],
+				  uint64_t now_ns)
 {
-	(void)tenant, (void)now_ns;
+	(void)leases, (void)tenant, (void)now_ns;
 	return adv_lease_token_ok(e, token) ? ADV_OK : ADV_BAD_TOKEN;
 }
 

@@ -72,7 +72,7 @@ static struct adv_lease_entry *grant_one(void)
 static struct adv_lease_entry *grant_active(void)
 {
 	struct adv_lease_entry *e = grant_one();
-	cr_assert_eq(adv_leases_attach(e, 1, e->token, START), ADV_OK);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, e->token, START), ADV_OK);
 	return e;
 }
 
@@ -251,24 +251,24 @@ Test(lease, attached_once_by_its_tenant)
 {
 	struct adv_lease_entry *e = grant_one();
 	const uint8_t wrong[ADV_TOKEN_BYTES] = {0};
-	cr_assert_eq(adv_leases_attach(e, 2, e->token, START), ADV_FORBIDDEN);
-	cr_assert_eq(adv_leases_attach(e, 2, wrong, START), ADV_FORBIDDEN);
-	cr_assert_eq(adv_leases_attach(e, 1, wrong, START), ADV_BAD_TOKEN);
+	cr_assert_eq(adv_leases_attach(leases, e, 2, e->token, START), ADV_FORBIDDEN);
+	cr_assert_eq(adv_leases_attach(leases, e, 2, wrong, START), ADV_FORBIDDEN);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, wrong, START), ADV_BAD_TOKEN);
 	cr_assert_eq(e->state, ADV_LEASE_GRANTED);
-	cr_assert_eq(adv_leases_attach(e, 1, e->token, START + 1), ADV_OK);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, e->token, START + 1), ADV_OK);
 	cr_assert_eq(e->state, ADV_LEASE_ACTIVE);
-	cr_assert_eq(adv_leases_attach(e, 1, e->token, START + 2), ADV_INVALID);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, e->token, START + 2), ADV_INVALID);
 	cr_assert_eq(e->state, ADV_LEASE_ACTIVE);
 }
 
 Test(lease, not_attached_when_over)
 {
 	struct adv_lease_entry *e = grant_one();
-	cr_assert_eq(adv_leases_attach(e, 1, e->token, EXPIRES), ADV_EXPIRED);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, e->token, EXPIRES), ADV_EXPIRED);
 	adv_leases_revoke(leases, e, ADV_SEC, START);
-	cr_assert_eq(adv_leases_attach(e, 1, e->token, START), ADV_REVOKED);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, e->token, START), ADV_REVOKED);
 	adv_leases_end(leases, e, ADV_CLOSED);
-	cr_assert_eq(adv_leases_attach(e, 1, e->token, START), ADV_CLOSED);
+	cr_assert_eq(adv_leases_attach(leases, e, 1, e->token, START), ADV_CLOSED);
 }
 
 /* ---- time ---- */
