@@ -193,11 +193,17 @@ static const char *when_next(const struct adv_leases *l, uint64_t now_ns, char *
 	return out;
 }
 
-static enum adv_status no_capacity(struct adv_leases *l, uint64_t now_ns, char *reason, size_t size,
-				   const char *what, uint64_t wanted, uint64_t have)
+void adv_leases_note_refusal(struct adv_leases *l)
+{
+	l->counts.refused++;
+}
+
+static enum adv_status no_capacity(struct adv_leases *l, const struct adv_lease_wish *wish,
+				   uint64_t now_ns, char *reason, size_t size, const char *what,
+				   uint64_t wanted, uint64_t have)
 {
 	char next[96];
-	l->counts.refused++;
+	l->counts.refused += wish->wait_ms == 0;
 	snprintf(reason, size, "not enough %s: %" PRIu64 " asked for, %" PRIu64 " free%s", what,
 		 wanted, have, when_next(l, now_ns, next, sizeof(next)));
 	return ADV_NO_CAPACITY;
@@ -211,7 +217,7 @@ static enum adv_status no_share(struct adv_leases *l, const struct adv_lease_wis
 	static const char *const names[] = {[ADV_SHARE_CORES] = "cores",
 					    [ADV_SHARE_LEASES] = "leases",
 					    [ADV_SHARE_MEMORY] = "bytes of memory"};
-	l->counts.refused++;
+	l->counts.refused += wish->wait_ms == 0;
 	if (lack == ADV_SHARE_RATE)
 		snprintf(reason, size,
 			 "tenant %" PRIu32 " may have %" PRIu64
@@ -277,27 +283,29 @@ enum adv_status adv_leases_grant(struct adv_leases *l, const struct adv_lease_wi
 	if (lack != ADV_SHARE_ENOUGH)
 		return no_share(l, wish, lack, limit, held, when_ns - now_ns, reason, size);
 	if (l->counts.live >= l->options.max_leases)
-		return no_capacity(l, now_ns, reason, size, "places for leases", 1, 0);
+		return no_capacity(l, wish, now_ns, reason, size, "places for leases", 1, 0);
 	if (memory > memory_free)
-		return no_capacity(l, now_ns, reason, size, "bytes of memory", memory, memory_free);
+		return no_capacity(l, wish, now_ns, reason, size, "bytes of memory", memory,
+				   memory_free);
 	if (wish->workers > l->cores_max || l->counts.cores_used > l->cores_max - wish->workers)
-		return no_capacity(
-			l, now_ns, reason, size, "cores while the node is drained", wish->workers,
-			l->cores_max > l->counts.cores_used ? l->cores_max - l->counts.cores_used
-							    : 0);
+		return no_capacity(l, wish, now_ns, reason, size, "cores while the node is drained",
+				   wish->workers,
+				   l->cores_max > l->counts.cores_used
+					   ? l->cores_max - l->counts.cores_used
+					   : 0);
 	struct node *n = node_create(l, wish, now_ns);
 	if (n == NULL)
-		return no_capacity(l, now_ns, reason, size, "memory in the node", 1, 0);
+		return no_capacity(l, wish, now_ns, reason, size, "memory in the node", 1, 0);
 	if (adv_cores_take(l->options.cores, wish->tenant, wish->workers, n->entry.places) < 0) {
 		free(n);
-		return no_capacity(l, now_ns, reason, size, "cores", wish->workers,
+		return no_capacity(l, wish, now_ns, reason, size, "cores", wish->workers,
 				   adv_cores_free(l->options.cores));
 	}
 	if (l->options.shares != NULL &&
 	    adv_shares_take(l->options.shares, wish->tenant, wish->workers, memory, now_ns) < 0) {
 		adv_cores_give(l->options.cores, wish->tenant, wish->workers, n->entry.places);
 		free(n);
-		return no_capacity(l, now_ns, reason, size, "memory in the node", 1, 0);
+		return no_capacity(l, wish, now_ns, reason, size, "memory in the node", 1, 0);
 	}
 	l->counts.cores_used += wish->workers;
 	l->next_id++;

@@ -35,6 +35,8 @@ struct adv_lease_wish {
 	uint64_t in_capacity, out_capacity;
 	uint64_t memory_bytes; /* for each worker */
 	uint64_t ttl_ms;
+	uint64_t
+		wait_ms; /* how long its request waits for room; 0: not at all. One that waits is not counted as refused */
 	uint64_t hot_us; /* UINT64_MAX always */
 	uint32_t
 		priority; /* 0 to ADV_LEASE_PRIORITY_MAX: who waits is served by it, who must go goes by it */
@@ -70,6 +72,9 @@ void adv_leases_destroy(struct adv_leases *leases);
 enum adv_status adv_leases_grant(struct adv_leases *leases, const struct adv_lease_wish *wish,
 				 uint64_t now_ns, struct adv_lease_entry **lease, char *reason,
 				 size_t reason_size);
+
+/* One that has waited in vain. */
+void adv_leases_note_refusal(struct adv_leases *leases);
 
 /* Do its tenant's own limits allow it? False: *when_ns is when they may, UINT64_MAX: when another of its leases ends. */
 bool adv_leases_share_ok(struct adv_leases *leases, const struct adv_lease_wish *wish,

@@ -31,6 +31,13 @@ static const struct cli_command commands[] = {
 	 cli_logs},
 	{"status", "", "Show what the node has and does", NULL, cli_status},
 	{"leases", "", "List your leases", NULL, cli_leases},
+	{"release", "ID", "End a lease",
+	 "One of yours; root may end any. Its calls in flight are lost.", cli_release},
+	{"drain", "", "Hand cores back: no new leases, and those there are are revoked",
+	 "Returns when the cores are idle. For who operates the node: before a batch job, an "
+	 "update, a shutdown.",
+	 cli_drain},
+	{"resume", "", "Grant leases again", NULL, cli_resume},
 	{"devices", "", "List this machine's RDMA devices, and what would be used of them",
 	 "For each device: its ports and their addresses, the one that `adverb serve --verbs "
 	 "DEVICE` listens\n"

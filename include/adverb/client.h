@@ -122,7 +122,8 @@ struct adv_lease_options {
 	uint32_t timeout_ms;   /* of opening the lease; default 5 s */
 	uint64_t spin_us;      /* the caller spins so long in adv_wait, then sleeps; default 1 ms */
 	uint32_t flags;	       /* ADV_LEASE_* */
-	uint32_t reserved;
+	uint32_t priority; /* 0 .. 9, default 4: of those that wait the higher one is served first; where a node must hand cores back the lowest goes */
+	uint64_t wait_ms; /* wait so long for room, beyond timeout_ms; at most an hour; default 0: refused at once */
 };
 
 #define ADV_LEASE_NO_RENEW 1u /* the lease ends after ttl_ms */
@@ -141,7 +142,7 @@ ADV_API void adv_lease_options_init(struct adv_lease_options *options);
 
 /*
  * Leases workers that run `module` ("name", or "owner/name" for another tenant's public module); `options` may be NULL.
- * Blocks at most options->timeout_ms. The lease pins the module's digest: a later deploy changes nothing for it.
+ * Blocks at most options->timeout_ms, and wait_ms where there is no room. The lease pins the module's digest: a later deploy changes nothing for it.
  * ADV_NO_MODULE, ADV_NO_CAPACITY, ADV_INVALID, ADV_FORBIDDEN, ADV_NO_NODE, ADV_VERSION, ADV_SYSTEM, ADV_NO_MEMORY
  */
 ADV_API enum adv_status adv_lease_open(struct adv_node *node, const char *module,

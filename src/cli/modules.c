@@ -200,8 +200,9 @@ static void print_module(const json_t *answer)
 		printf("hot pool   %lld sandboxes\n", (long long)json_integer_value(hot));
 	else
 		printf("hot pool   as the node decides%s\n",
-		       json_is_true(json_object_get(m, "poolable")) ? ""
-								    : ": it starts threads, so only where there is a freezer");
+		       json_is_true(json_object_get(m, "poolable"))
+			       ? ""
+			       : ": it starts threads, so only where there is a freezer");
 	printf("profile    ");
 	print_profile(m);
 	printf("deployed   %s\nfunctions\n", when);

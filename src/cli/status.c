@@ -85,6 +85,14 @@ static void print_weaker(const json_t *sandbox)
 		       cli_text(w, "why"));
 }
 
+static void print_drain(const json_t *drain)
+{
+	if (drain != NULL)
+		printf("drained    %lld cores of leases are kept, %lld in use; `adverb resume` "
+		       "ends it\n",
+		       cli_number(drain, "keep"), cli_number(drain, "cores_used"));
+}
+
 static void print_status(const json_t *s)
 {
 	const json_t *node = json_object_get(s, "node"), *sandbox = json_object_get(s, "sandbox");
@@ -121,6 +129,9 @@ static void print_status(const json_t *s)
 	       cli_number(leases, "live"), cli_number(leases, "granted"),
 	       cli_number(leases, "refused"), cli_number(leases, "released"),
 	       cli_number(leases, "expired"), cli_number(leases, "revoked"));
+	if (cli_number(leases, "waiting") > 0)
+		printf("           %lld requests wait for room\n", cli_number(leases, "waiting"));
+	print_drain(json_object_get(s, "drain"));
 	printf("modules    %lld\n", cli_number(s, "modules"));
 	print_verbs(json_object_get(s, "verbs"));
 	print_usage(json_object_get(s, "usage"));

@@ -31,6 +31,7 @@ void adv_lease_options_init(struct adv_lease_options *o)
 		.out_capacity = (uint32_t)ADV_CAPACITY_DEFAULT,
 		.timeout_ms = OPEN_MS_DEFAULT,
 		.spin_us = SPIN_US_DEFAULT,
+		.priority = ADV_LEASE_PRIORITY_DEFAULT,
 	};
 }
 
@@ -58,6 +59,9 @@ static enum adv_status options_read(const struct adv_lease_options *from,
 	    (o->hot_us > INT64_MAX && o->hot_us != ADV_HOT_ALWAYS && o->hot_us != ADV_HOT_DEFAULT))
 		return adv_client_fail_text(
 			ADV_INVALID, "lease options: memory_bytes, ttl_ms or hot_us is too large");
+	if (o->wait_ms > ADV_LEASE_WAIT_MS_MAX)
+		return adv_client_fail(ADV_INVALID, "lease options: wait_ms is more than %d",
+				       ADV_LEASE_WAIT_MS_MAX);
 	if (o->timeout_ms == 0)
 		o->timeout_ms = OPEN_MS_DEFAULT;
 	return ADV_OK;
@@ -73,6 +77,10 @@ static char *options_json(const struct adv_lease *l, const char *module,
 		(json_int_t)o->in_capacity, "out_capacity", (json_int_t)o->out_capacity);
 	if (object == NULL)
 		return NULL;
+	if (o->priority != ADV_LEASE_PRIORITY_DEFAULT)
+		json_object_set_new(object, "priority", json_integer(o->priority));
+	if (o->wait_ms > 0)
+		json_object_set_new(object, "wait_ms", json_integer((json_int_t)o->wait_ms));
 	if (o->hot_us != ADV_HOT_DEFAULT)
 		json_object_set_new(object, "hot_us",
 				    o->hot_us == ADV_HOT_ALWAYS
@@ -217,7 +225,7 @@ static enum adv_status read_digest(struct adv_lease *l, const struct opening *o,
 static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const json_t *answer)
 {
 	const json_t *lease = json_object_get(answer, "lease");
-	uint64_t hits = 0;
+	uint64_t hits = 0, waited_ms = 0;
 	if (!adv_client_json_text(lease, "id", l->id, sizeof(l->id)) || !id_ok(l->id) ||
 	    !adv_client_json_text(lease, "token", o->token, sizeof(o->token)) ||
 	    !token_ok(o->token))
@@ -235,6 +243,9 @@ static enum adv_status read_grant(struct adv_lease *l, struct opening *o, const 
 		return adv_client_fail(ADV_PROTOCOL,
 				       "the node at %s grants a lease that makes no sense",
 				       o->address->text);
+	/* Its time began so much after it was asked for; no more than it was allowed to wait. */
+	if (adv_client_json_u64(lease, "waited_ms", o->options.wait_ms, &waited_ms))
+		o->asked_ns = adv_clock_add(o->asked_ns, waited_ms * ADV_MS);
 	if (!same_sizes(l, lease))
 		return adv_client_fail(
 			ADV_VERSION,
@@ -576,7 +587,7 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 	if (l == NULL)
 		return adv_client_fail_text(ADV_NO_MEMORY, "no memory for a lease");
 	o.address = &node->address;
-	o.deadline_ns = adv_client_deadline(o.options.timeout_ms);
+	o.deadline_ns = adv_client_deadline(o.options.timeout_ms + o.options.wait_ms);
 	if (o.options.flags & ADV_LEASE_RESUME)
 		status = adv_resume_init(l, &o.options);
 	if (status == ADV_OK)

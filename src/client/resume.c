@@ -202,7 +202,7 @@ static bool is_quiet(const struct adv_lease *l)
 static enum adv_status try_once(struct adv_lease *l, uint64_t now_ns, uint64_t until_ns)
 {
 	struct adv_resume *r = l->resume;
-	uint64_t deadline = adv_client_deadline(r->options.timeout_ms);
+	uint64_t deadline = adv_client_deadline(r->options.timeout_ms + r->options.wait_ms);
 	enum adv_status status =
 		adv_lease_again(l, &r->options, until_ns < deadline ? until_ns : deadline);
 	now_ns = adv_clock_monotonic_ns();

@@ -64,29 +64,56 @@ static void not_found(struct adv_http_request *request)
 	adv_http_fail_as(request, 404, ADV_INVALID, "no such path: %s", adv_http_path(request));
 }
 
+static void health(struct adv_control *c, struct adv_http_request *request)
+{
+	(void)c;
+	adv_http_respond(request, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void status(struct adv_control *c, struct adv_http_request *request)
+{
+	adv_http_respond(request, 200, adv_api_status(c, adv_http_uid(request)));
+}
+
+/* Paths that are what they are. */
+static const struct {
+	const char *path;
+	enum adv_http_method method;
+	const char *allowed;
+	void (*handle)(struct adv_control *control, struct adv_http_request *request);
+} plain[] = {
+	{"/healthz", ADV_HTTP_GET, "GET", health},
+	{"/v1/status", ADV_HTTP_GET, "GET", status},
+	{"/v1/drain", ADV_HTTP_POST, "POST", adv_api_drain},
+	{"/v1/resume", ADV_HTTP_POST, "POST", adv_api_resume},
+};
+
+/* False: it is none of these. */
+static bool handle_plain(struct adv_control *c, struct adv_http_request *request)
+{
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+		if (strcmp(adv_http_path(request), plain[i].path) != 0)
+			continue;
+		if (adv_http_method(request) == plain[i].method)
+			plain[i].handle(c, request);
+		else
+			adv_http_wrong_method(request, plain[i].allowed);
+		return true;
+	}
+	return false;
+}
+
 static void handle(struct adv_http_request *request)
 {
 	struct adv_control *c = control_of(request);
-	const char *path = adv_http_path(request);
 	struct adv_route route;
 	if (is_upload(request, &route)) {
 		adv_deploy_handle(c, request, module_name(&route));
 		return;
 	}
-	bool get = adv_http_method(request) == ADV_HTTP_GET;
-	if (strcmp(path, "/healthz") == 0 && get) {
-		adv_http_respond(request, 200, json_pack("{s:s}", "status", "ok"));
+	if (handle_plain(c, request))
 		return;
-	}
-	if (strcmp(path, "/v1/status") == 0 && get) {
-		adv_http_respond(request, 200, adv_api_status(c, adv_http_uid(request)));
-		return;
-	}
-	if (strcmp(path, "/v1/status") == 0 || strcmp(path, "/healthz") == 0) {
-		adv_http_wrong_method(request, "GET");
-		return;
-	}
-	if (!route_parse(path, &route)) {
+	if (!route_parse(adv_http_path(request), &route)) {
 		not_found(request);
 		return;
 	}

@@ -47,6 +47,7 @@ static json_t *listed_json(const struct adv_lease_entry *e, uint64_t now)
 	json_object_set_new(lease, "state", json_string(adv_lease_state_name(e->state)));
 	json_object_set_new(lease, "expires_in_ms", json_integer((json_int_t)left));
 	json_object_set_new(lease, "tenant", json_integer(e->wish.tenant));
+	json_object_set_new(lease, "priority", json_integer(e->wish.priority));
 	json_object_set_new(lease, "fabric", json_string(h->is_remote ? "verbs" : "shm"));
 	json_object_set_new(lease, "mode", json_string(adv_held_blocks(h) ? "block" : "spin"));
 	return lease;
@@ -66,6 +67,7 @@ static json_t *granted_json(const struct adv_held *h)
 	for (int i = 0; i < ADV_LANE_FILES; i++)
 		json_array_append_new(sizes, json_integer((json_int_t)h->geometry.size[i]));
 	json_object_set_new(lease, "token", json_string(token));
+	json_object_set_new(lease, "waited_ms", json_integer((json_int_t)h->waited_ms));
 	json_object_set_new(lease, "attach_within_ms", json_integer(ADV_LEASE_UNATTACHED_MS));
 	json_object_set_new(lease, "functions", functions);
 	json_object_set_new(lease, "sizes", sizes);
@@ -79,15 +81,6 @@ static json_t *granted_json(const struct adv_held *h)
 }
 
 /* ---- POST /v1/leases ---- */
-
-struct opening {
-	struct adv_waiting waiting; /* first: see adv_waiting */
-	struct adv_control *control;
-	struct adv_module *module; /* a reference */
-	struct adv_lease_wish wish;
-	bool is_remote;
-	struct adv_remote_wish remote;
-};
 
 /* False: the request wants another protocol, and has been told. */
 static bool upgrade_ok(struct adv_http_request *request, bool optional)
@@ -119,112 +112,12 @@ static void attach_at_once(struct adv_http_request *request, struct adv_held *h)
 	free(text);
 }
 
-/* A request that waits until its lease's memory is registered. */
-struct granting {
-	struct adv_waiting waiting; /* first */
-};
-
-static void granted(struct adv_held *h, enum adv_status status, const char *reason)
+void adv_api_lease_granted(struct adv_http_request *request, struct adv_held *h)
 {
-	struct granting *g = h->granted_user;
-	struct adv_http_request *request = g->waiting.request;
-	free(g);
-	if (request != NULL)
-		adv_http_set_user(request, NULL);
-	if (status == ADV_OK && request == NULL) {
-		h->client_gone = true;
-		adv_held_end(h, ADV_CLOSED);
-	} else if (status == ADV_OK) {
-		attach_at_once(request, h);
-	} else if (request != NULL) {
-		adv_http_fail(request, status, "the lease could not be granted: %s", reason);
-	}
-}
-
-static void open_remote_lease(struct adv_control *c, struct adv_http_request *request,
-			      struct adv_module *module, const struct adv_lease_wish *wish,
-			      const struct adv_remote_wish *remote)
-{
-	struct adv_held *h;
-	char reason[ADV_REASON_MAX] = "";
-	struct granting *g = calloc(1, sizeof(*g));
-	if (g == NULL) {
-		adv_http_fail(request, ADV_NO_CAPACITY, "the node is out of memory");
-		return;
-	}
-	const struct adv_held_remote r = {.wish = *remote, .granted = granted, .user = g};
-	adv_waiting_start(&g->waiting, request);
-	enum adv_status status = adv_held_open(c, module, wish, &r, &h, reason, sizeof(reason));
-	if (status == ADV_OK)
-		return;
-	adv_http_set_user(request, NULL);
-	free(g);
-	adv_http_fail(request, status, "%s", reason);
-}
-
-static void open_lease(struct adv_control *c, struct adv_http_request *request,
-		       struct adv_module *module, const struct adv_lease_wish *wish,
-		       const struct adv_remote_wish *remote)
-{
-	struct adv_held *h;
-	char reason[ADV_REASON_MAX] = "";
-	if (remote != NULL) {
-		open_remote_lease(c, request, module, wish, remote);
-		return;
-	}
-	enum adv_status status = adv_held_open(c, module, wish, NULL, &h, reason, sizeof(reason));
-	if (status != ADV_OK)
-		adv_http_fail(request, status, "%s", reason);
-	else if (adv_http_header(request, "Upgrade") != NULL)
+	if (h->is_remote || adv_http_header(request, "Upgrade") != NULL)
 		attach_at_once(request, h);
 	else
 		adv_http_respond(request, 201, granted_json(h));
-}
-
-static void module_loaded(void *user, enum adv_status status, const char *reason)
-{
-	struct opening *o = user;
-	struct adv_http_request *request = o->waiting.request;
-	if (request != NULL)
-		adv_http_set_user(request, NULL);
-	if (request != NULL && status == ADV_OK)
-		open_lease(o->control, request, o->module, &o->wish,
-			   o->is_remote ? &o->remote : NULL);
-	else if (request != NULL)
-		adv_http_fail(request, status, "module \"%s\" could not be read: %s",
-			      o->module->name, reason);
-	adv_module_put(o->module);
-	free(o);
-}
-
-/* The first lease of a module after a start of the node waits for its bytes to come from the disk. */
-static void load_then_open(struct adv_control *c, struct adv_http_request *request,
-			   struct adv_module *module, const struct adv_lease_wish *wish,
-			   const struct adv_remote_wish *remote)
-{
-	struct opening *o = calloc(1, sizeof(*o));
-	int rc = -1;
-	if (o != NULL) {
-		o->control = c;
-		o->module = adv_module_get(module);
-		o->wish = *wish;
-		o->is_remote = remote != NULL;
-		if (remote != NULL)
-			o->remote = *remote;
-		adv_waiting_start(&o->waiting, request);
-		rc = adv_registry_load(c->registry, module, module_loaded, o);
-	}
-	if (rc == 0)
-		return;
-	if (rc == 1) {
-		module_loaded(o, ADV_OK, NULL);
-		return;
-	}
-	if (o != NULL)
-		adv_module_put(module);
-	free(o);
-	adv_http_set_user(request, NULL);
-	adv_http_fail(request, ADV_SYSTEM, "the node is out of memory");
 }
 
 /* What a lease over verbs says beside; as text and numbers. */
@@ -288,7 +181,7 @@ static bool fabric_of(struct adv_control *c, struct adv_http_request *request,
 static void post(struct adv_control *c, struct adv_http_request *request)
 {
 	const char *name = NULL;
-	uint64_t workers = 1, slots = ADV_SLOTS_DEFAULT;
+	uint64_t workers = 1, slots = ADV_SLOTS_DEFAULT, priority = ADV_LEASE_PRIORITY_DEFAULT;
 	struct verbs_fields verbs = {0};
 	struct adv_remote_wish remote;
 	bool is_remote = false;
@@ -309,6 +202,8 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		{"memory_bytes", ADV_FIELD_U64, &wish.memory_bytes},
 		{"ttl_ms", ADV_FIELD_U64, &wish.ttl_ms},
 		{"hot_us", ADV_FIELD_HOT, &wish.hot_us},
+		{"priority", ADV_FIELD_U64, &priority},
+		{"wait_ms", ADV_FIELD_U64, &wish.wait_ms},
 		{"fabric", ADV_FIELD_STRING, &verbs.fabric},
 		{"client", ADV_FIELD_STRING, &verbs.client},
 		{"link", ADV_FIELD_U64, &verbs.link},
@@ -325,6 +220,9 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		adv_http_fail(request, ADV_INVALID, "the request must name a \"module\"");
 	else if (ok && c->stopping)
 		adv_http_fail(request, ADV_NO_CAPACITY, "the node is stopping");
+	else if (ok && wish.wait_ms > ADV_LEASE_WAIT_MS_MAX)
+		adv_http_fail(request, ADV_INVALID, "wait_ms %" PRIu64 ": must be from 0 to %d",
+			      wish.wait_ms, ADV_LEASE_WAIT_MS_MAX);
 	else if (ok && fabric_of(c, request, &verbs, &remote, &is_remote))
 		module = adv_api_module(c, request, name);
 	json_decref(body);
@@ -332,10 +230,8 @@ static void post(struct adv_control *c, struct adv_http_request *request)
 		return;
 	wish.workers = workers > UINT32_MAX ? UINT32_MAX : (uint32_t)workers;
 	wish.slots = slots > UINT32_MAX ? UINT32_MAX : (uint32_t)slots;
-	if (module->memfd >= 0)
-		open_lease(c, request, module, &wish, is_remote ? &remote : NULL);
-	else
-		load_then_open(c, request, module, &wish, is_remote ? &remote : NULL);
+	wish.priority = priority > UINT32_MAX ? UINT32_MAX : (uint32_t)priority;
+	adv_admission_begin(c, request, module, &wish, is_remote ? &remote : NULL);
 }
 
 /* ---- the others ---- */

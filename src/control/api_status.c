@@ -69,12 +69,13 @@ static json_t *pool_json(const struct adv_control *c)
 			 (json_int_t)(s.build_ns_p99 / ADV_US));
 }
 
-static json_t *leases_json(const struct adv_leases_stats *s)
+static json_t *leases_json(const struct adv_leases_stats *s, uint32_t waiting)
 {
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "live", (int)s->live, "granted",
-			 (json_int_t)s->granted, "refused", (json_int_t)s->refused, "expired",
-			 (json_int_t)s->expired, "released", (json_int_t)s->released, "revoked",
-			 (json_int_t)s->revoked, "failed", (json_int_t)s->failed);
+	return json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "live", (int)s->live,
+			 "waiting", (int)waiting, "granted", (json_int_t)s->granted, "refused",
+			 (json_int_t)s->refused, "expired", (json_int_t)s->expired, "released",
+			 (json_int_t)s->released, "revoked", (json_int_t)s->revoked, "failed",
+			 (json_int_t)s->failed);
 }
 
 /* A tenant sees its own lines, root all of them. */
@@ -121,9 +122,12 @@ json_t *adv_api_status(struct adv_control *c, uint32_t tenant)
 		"oversubscribe", c->options.oversubscribe == ADV_OVERSUBSCRIBE_NO ? "no" : "auto",
 		"memory", "total_bytes", (json_int_t)leases.memory_total, "free_bytes",
 		(json_int_t)leases.memory_free, "heap_bytes", (json_int_t)arena.process_bytes,
-		"pool", pool_json(c), "leases", leases_json(&leases), "modules", count_modules(c),
-		"connections", (int)adv_http_server_connections(c->http), "usage",
+		"pool", pool_json(c), "leases", leases_json(&leases, c->queue.nr), "modules",
+		count_modules(c), "connections", (int)adv_http_server_connections(c->http), "usage",
 		usage_json(c, tenant));
+	json_t *drain = adv_drain_json(c);
+	if (drain != NULL)
+		json_object_set_new(status, "drain", drain);
 #if ADV_HAVE_VERBS
 	if (c->remotes != NULL)
 		json_object_set_new(status, "verbs", adv_remotes_status(c->remotes));

@@ -87,11 +87,30 @@ static int start_cores(struct adv_control *c, char *reason, size_t size)
 	return rc;
 }
 
+/* What each tenant may have, by the configuration. */
+static int start_shares(struct adv_control *c, char *reason, size_t size)
+{
+	static struct adv_share_own own[ADV_TENANTS_MAX];
+	const struct adv_tenants *tenants = c->options.tenants;
+	struct adv_shares_options options = {.own = own};
+	(void)reason;
+	(void)size;
+	if (tenants != NULL)
+		options.each = tenants->each;
+	for (unsigned i = 0; tenants != NULL && i < tenants->nr; i++)
+		if (tenants->list[i].has_limits)
+			own[options.nr_own++] =
+				(struct adv_share_own){.tenant = tenants->list[i].number,
+						       .limits = tenants->list[i].limits};
+	return adv_shares_create(&options, &c->shares);
+}
+
 static int start_leases(struct adv_control *c, char *reason, size_t size)
 {
 	const struct adv_leases_options options = {.max_leases = c->options.max_leases,
 						   .memory_bytes = c->options.memory_bytes,
-						   .cores = c->cores};
+						   .cores = c->cores,
+						   .shares = c->shares};
 	(void)reason;
 	(void)size;
 	return adv_leases_create(&options, &c->leases);
@@ -191,6 +210,7 @@ static int start_timers(struct adv_control *c, char *reason, size_t size)
 	(void)reason;
 	(void)size;
 	adv_workers_timers_init(c);
+	adv_admission_init(c);
 	adv_held_schedule(c);
 	adv_watch_start(&c->registry_watch, c->loop, adv_registry_fd(c->registry), registry_ready,
 			c);
@@ -213,10 +233,10 @@ static const struct {
 	const char *name;
 	int (*start)(struct adv_control *c, char *reason, size_t size);
 } steps[] = {
-	{"event loop", start_loop},	{"core map", start_cores}, {"lease table", start_leases},
-	{"ledger", start_ledger},	{"logs", start_logs},	   {"sandboxes", start_sandboxes},
-	{"lane memory", start_lanes},	{"verbs", start_remotes},  {"timers", start_timers},
-	{"control socket", start_http},
+	{"event loop", start_loop},	{"core map", start_cores},	{"shares", start_shares},
+	{"lease table", start_leases},	{"ledger", start_ledger},	{"logs", start_logs},
+	{"sandboxes", start_sandboxes}, {"lane memory", start_lanes},	{"verbs", start_remotes},
+	{"timers", start_timers},	{"control socket", start_http},
 };
 
 int adv_control_create(const struct adv_control_options *options, struct adv_control **out,
@@ -273,6 +293,7 @@ void adv_control_stop(struct adv_control *c)
 	if (c->stopping)
 		return;
 	c->stopping = true;
+	adv_admission_refuse_all(c, "the node is stopping");
 	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
 	     e = adv_leases_next(c->leases, e))
 		if (e->user != NULL && e->state != ADV_LEASE_ENDING)
@@ -366,6 +387,7 @@ void adv_control_destroy(struct adv_control *c)
 	if (c->registry_watch.active)
 		adv_watch_stop(&c->registry_watch);
 	adv_leases_destroy(c->leases);
+	adv_shares_destroy(c->shares);
 	adv_ledger_destroy(c->ledger);
 	adv_cores_destroy(c->cores);
 	if (c->loop != NULL)

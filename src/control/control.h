@@ -22,6 +22,7 @@
 #include "allocator/cores.h"
 #include "allocator/lease.h"
 #include "allocator/ledger.h"
+#include "allocator/queue.h"
 #include "control/http.h"
 #include "control/lanes.h"
 #include "control/logs.h"
@@ -53,6 +54,18 @@ struct adv_control_options {
 	const char *poller_cpus; /* or NULL */
 };
 
+/* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
+struct adv_waiting {
+	struct adv_http_request *request; /* NULL: the peer has gone */
+};
+
+/* A node that hands cores back. */
+struct adv_drain {
+	bool on;
+	uint32_t keep;		   /* cores that leases may go on with */
+	struct adv_drainer *first; /* requests that wait until the others are idle */
+};
+
 struct adv_control {
 	struct adv_control_options options;
 	struct adv_loop *loop;
@@ -61,13 +74,17 @@ struct adv_control {
 	struct adv_registry *registry;
 	struct adv_watch registry_watch;
 	struct adv_cores *cores;
+	struct adv_shares *shares;
 	struct adv_leases *leases;
 	struct adv_ledger *ledger;
 	struct adv_sandboxes *sandboxes;
 	struct adv_logs *logs;
 	struct adv_log_wait *log_waits; /* requests that wait for a line */
 	struct adv_lanes *lanes;
-	struct adv_remotes *remotes;	 /* NULL: no verbs here */
+	struct adv_remotes *remotes;	  /* NULL: no verbs here */
+	struct adv_queue queue;		  /* requests for leases that wait for room */
+	struct adv_timer admission_timer; /* when the queue is looked at again */
+	struct adv_drain drain;
 	struct adv_timer lease_timer;	 /* the next lease whose time is up */
 	struct adv_timer watchdog_timer; /* runs while there are leases */
 	struct adv_timer usage_timer;	 /* each second while there are leases */
@@ -111,12 +128,14 @@ struct adv_held {
 	struct adv_module *module; /* a reference */
 	struct adv_geometry geometry;
 	struct adv_lane_memory memory;
-	uint32_t nr_live;	   /* workers whose claim holds a sandbox */
-	uint32_t hot_hits;	   /* of the first claims */
-	uint64_t deaths;	   /* workers that were replaced */
-	bool finishing;		   /* inside adv_held_finish(): its client may be found gone */
-	bool client_gone;	   /* nobody waits for its end */
-	bool is_remote;		   /* over verbs */
+	uint32_t nr_live;  /* workers whose claim holds a sandbox */
+	uint32_t hot_hits; /* of the first claims */
+	uint64_t deaths;   /* workers that were replaced */
+	uint64_t
+		waited_ms; /* its request, for room: its client counts its time from so much later */
+	bool finishing;	   /* inside adv_held_finish(): its client may be found gone */
+	bool client_gone;  /* nobody waits for its end */
+	bool is_remote;	   /* over verbs */
 	struct adv_remote *remote; /* its end there; NULL: a local lease, or over */
 	void (*granted)(struct adv_held *held, enum adv_status status,
 			const char *reason); /* remote: see adv_held_open() */
@@ -220,6 +239,27 @@ void adv_api_modules(struct adv_control *control, struct adv_http_request *reque
 		     const struct adv_route *route);
 void adv_api_leases(struct adv_control *control, struct adv_http_request *request,
 		    const struct adv_route *route);
+
+/* Answers a request for a lease, which has become this one. */
+void adv_api_lease_granted(struct adv_http_request *request, struct adv_held *held);
+
+/* ---- requests for leases ---- */
+
+/* Grants or refuses it, at once or as soon as there is room within wish->wait_ms; answers the request. `remote` NULL: a local lease. */
+void adv_admission_begin(struct adv_control *control, struct adv_http_request *request,
+			 struct adv_module *module, const struct adv_lease_wish *wish,
+			 const struct adv_remote_wish *remote);
+void adv_admission_init(struct adv_control *control);
+void adv_admission_room(struct adv_control *control); /* a lease is over, or more are allowed */
+void adv_admission_refuse_all(struct adv_control *control, const char *reason);
+
+/* ---- handing cores back ---- */
+
+/* POST /v1/drain and /v1/resume. */
+void adv_api_drain(struct adv_control *control, struct adv_http_request *request);
+void adv_api_resume(struct adv_control *control, struct adv_http_request *request);
+void adv_drain_look(struct adv_control *control); /* a lease is over: are the cores idle? */
+json_t *adv_drain_json(const struct adv_control *control); /* NULL: the node is not drained */
 json_t *adv_api_status(struct adv_control *control, uint32_t tenant);
 
 /* The module of a path's name as the peer sees it; NULL: refused already. */
@@ -238,10 +278,6 @@ void adv_api_logs_printed(struct adv_control *control, const struct adv_module *
 			  uint32_t tenant, uint32_t sandbox, const char *text);
 void adv_api_logs_end(struct adv_control *control); /* nobody waits any more; answers nothing */
 
-/* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
-struct adv_waiting {
-	struct adv_http_request *request; /* NULL: the peer has gone */
-};
 void adv_waiting_start(struct adv_waiting *waiting, struct adv_http_request *request);
 
 #endif

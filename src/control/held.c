@@ -295,6 +295,8 @@ static void held_over(struct adv_held *h)
 	adv_leases_forget(c->leases, h->entry);
 	held_free(h);
 	adv_held_schedule(c);
+	adv_drain_look(c);
+	adv_admission_room(c);
 }
 
 void adv_held_finish(struct adv_held *h)

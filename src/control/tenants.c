@@ -50,6 +50,44 @@ static bool name_ok(const char *name)
 	       strspn(name, plain) == strlen(name);
 }
 
+static int read_count(const char *value, uint32_t *to)
+{
+	uint64_t n;
+	if (adv_parse_u64(value, &n) < 0 || n == 0 || n > UINT32_MAX)
+		return -EINVAL;
+	*to = (uint32_t)n;
+	return 0;
+}
+
+/* 1: it is no limit's name; -EINVAL: its value is none. */
+static int read_limit(struct adv_share_limits *limits, const char *key, const char *value)
+{
+	if (strcmp(key, "cores") == 0)
+		return read_count(value, &limits->cores);
+	if (strcmp(key, "leases") == 0)
+		return read_count(value, &limits->leases);
+	if (strcmp(key, "rate") == 0)
+		return read_count(value, &limits->per_second);
+	if (strcmp(key, "memory") == 0)
+		return adv_parse_size(value, &limits->memory_bytes) < 0 ||
+				       limits->memory_bytes < ADV_LEASE_MEMORY_MIN
+			       ? -EINVAL
+			       : 0;
+	return 1;
+}
+
+#define LIMIT_WANTS "cores, leases and rate (a second) are numbers from 1, memory a size from 16MiB"
+
+int adv_tenants_limit(struct adv_tenants *t, const char *key, const char *value, char *reason,
+		      size_t size)
+{
+	int rc = read_limit(&t->each, key, value);
+	if (rc == 0)
+		return 0;
+	snprintf(reason, size, "[limits] %.40s = %.40s: %s", key, value, LIMIT_WANTS);
+	return -EINVAL;
+}
+
 int adv_tenants_set(struct adv_tenants *t, const char *name, const char *key, const char *value,
 		    char *reason, size_t size)
 {
@@ -68,8 +106,15 @@ int adv_tenants_set(struct adv_tenants *t, const char *name, const char *key, co
 		tenant->has_token = true;
 		return 0;
 	}
-	if (strcmp(key, "uid") != 0)
-		return fail(reason, size, name, "its keys are token_sha256 and uid");
+	if (strcmp(key, "uid") != 0) {
+		int rc = read_limit(&tenant->limits, key, value);
+		tenant->has_limits |= rc == 0;
+		return rc == 0	? 0
+		       : rc < 0 ? fail(reason, size, name, LIMIT_WANTS)
+				: fail(reason, size, name,
+				       "its keys are token_sha256, uid, cores, memory, leases and "
+				       "rate");
+	}
 	if (tenant->has_number || adv_parse_u64(value, &uid) < 0 || uid == 0 || uid >= NAMED_FIRST)
 		return fail(reason, size, name,
 			    "uid must be a local user's number, once, and not 0");
@@ -91,8 +136,9 @@ int adv_tenants_check(struct adv_tenants *t, char *reason, size_t size)
 {
 	for (unsigned i = 0; i < t->nr; i++) {
 		struct adv_tenant *a = &t->list[i];
-		if (!a->has_token)
-			return fail(reason, size, a->name, "token_sha256 is missing");
+		if (!a->has_token && !a->has_number)
+			return fail(reason, size, a->name,
+				    "token_sha256 is missing, or for a local user uid");
 		if (!a->has_number)
 			a->number = number_of_name(a->name);
 		for (unsigned k = 0; k < i; k++) {
@@ -101,8 +147,10 @@ int adv_tenants_check(struct adv_tenants *t, char *reason, size_t size)
 			snprintf(what, sizeof(what), "has the %s of [tenant %s]",
 				 a->number == b->number ? "number (by uid or by name)" : "token",
 				 b->name);
+			bool tokens = a->has_token && b->has_token;
 			if (a->number == b->number ||
-			    memcmp(a->token_sha256, b->token_sha256, sizeof(a->token_sha256)) == 0)
+			    (tokens && memcmp(a->token_sha256, b->token_sha256,
+					      sizeof(a->token_sha256)) == 0))
 				return fail(reason, size, a->name, what);
 		}
 	}
@@ -115,7 +163,8 @@ const struct adv_tenant *adv_tenants_find(const struct adv_tenants *t, const cha
 	const struct adv_tenant *found = NULL;
 	SHA256((const uint8_t *)token, strlen(token), hash);
 	for (unsigned i = 0; i < t->nr; i++)
-		if (CRYPTO_memcmp(hash, t->list[i].token_sha256, sizeof(hash)) == 0)
+		if (CRYPTO_memcmp(hash, t->list[i].token_sha256, sizeof(hash)) == 0 &&
+		    t->list[i].has_token)
 			found = &t->list[i];
 	return found;
 }

@@ -293,6 +293,15 @@ static int tenant_value(struct reading *r, const char *tenant, const char *name,
 	return r->error == 0;
 }
 
+static int limit_value(struct reading *r, const char *name, const char *value)
+{
+	char what[ADV_REASON_MAX];
+	r->error = adv_tenants_limit(&r->config->tenants, name, value, what, sizeof(what));
+	if (r->error < 0)
+		snprintf(r->reason, r->size, "%s:%d: %s", r->config->config_file, r->line, what);
+	return r->error == 0;
+}
+
 static int file_value(void *user, const char *section, const char *name, const char *value)
 {
 	struct reading *r = user;
@@ -304,6 +313,8 @@ static int file_value(void *user, const char *section, const char *name, const c
 		return 1;
 	if (strncmp(section, "tenant ", strlen("tenant ")) == 0)
 		return tenant_value(r, section + strlen("tenant "), name, value);
+	if (strcmp(section, "limits") == 0)
+		return limit_value(r, name, value);
 	snprintf(where, sizeof(where), "%s:%d: %.40s", r->config->config_file, r->line, name);
 	for (size_t i = 0; i < NR_KEYS; i++) {
 		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)

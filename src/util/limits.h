@@ -61,6 +61,8 @@
 #define ADV_LEASE_MEMORY_MAX	   (1024 * ADV_GIB)
 #define ADV_HOT_US_DEFAULT	   1000 /* spin so long after the last call, then sleep */
 #define ADV_STOP_GRACE_MS_DEFAULT  500
+#define ADV_DRAIN_GRACE_MS_DEFAULT 5000
+#define ADV_DRAIN_GRACE_MS_MAX	   (3600 * 1000)
 #define ADV_STOP_LINGER_MS	   1000
 #define ADV_TIMEOUT_KILL_US	   20000 /* a worker is killed so long after its call's budget */
 #define ADV_STALLED_US \

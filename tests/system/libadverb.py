@@ -23,7 +23,7 @@ class Options(Structure):
     _fields_ = [("size", c_uint32), ("workers", c_uint32), ("memory_bytes", c_uint64), ("ttl_ms", c_uint64),
                 ("hot_us", c_uint64), ("slots", c_uint32), ("in_capacity", c_uint32),
                 ("out_capacity", c_uint32), ("timeout_ms", c_uint32), ("spin_us", c_uint64),
-                ("flags", c_uint32), ("reserved", c_uint32)]
+                ("flags", c_uint32), ("priority", c_uint32), ("wait_ms", c_uint64)]
 
 
 class Request(Structure):

@@ -100,11 +100,52 @@ Test(tenants, twice_the_same_is_refused)
 	cr_assert_not_null(strstr(reason, "has the number"), "%s", reason);
 }
 
-Test(tenants, one_without_a_token_is_refused)
+/* A local user comes by its uid; who has neither could not come at all. */
+Test(tenants, one_without_token_and_uid_is_refused)
 {
 	cr_assert_eq(set("a", "uid", "5"), 0);
+	cr_assert_eq(check(), 0, "%s", reason);
+	cr_assert_eq(set("b", "cores", "5"), 0);
 	cr_assert_eq(check(), -EINVAL);
 	cr_assert_not_null(strstr(reason, "token_sha256 is missing"), "%s", reason);
+}
+
+/* One without a token is found by none, not even by the one whose hash is all zero. */
+Test(tenants, no_token_finds_one_without)
+{
+	cr_assert_eq(set("a", "uid", "5"), 0);
+	cr_assert_eq(set("b", "uid", "6"), 0);
+	cr_assert_eq(check(), 0, "they have no token in common: %s", reason);
+	cr_assert_null(adv_tenants_find(&t, ""));
+}
+
+Test(tenants, limits)
+{
+	cr_assert_eq(set("a", "uid", "5"), 0);
+	cr_assert_not(t.list[0].has_limits);
+	cr_assert_eq(set("a", "cores", "12"), 0);
+	cr_assert_eq(set("a", "leases", "3"), 0);
+	cr_assert_eq(set("a", "rate", "100"), 0);
+	cr_assert_eq(set("a", "memory", "2GiB"), 0);
+	cr_assert(t.list[0].has_limits);
+	cr_assert_eq(t.list[0].limits.cores, 12);
+	cr_assert_eq(t.list[0].limits.leases, 3);
+	cr_assert_eq(t.list[0].limits.per_second, 100);
+	cr_assert_eq(t.list[0].limits.memory_bytes, 2 * ADV_GIB);
+	static const char *const bad[][2] = {
+		{"cores", "0"},	 {"cores", "-1"},    {"cores", "many"}, {"cores", "4294967296"},
+		{"memory", "1"}, {"memory", "lots"}, {"rate", "0"},	{"leases", ""}};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_assert_eq(set("a", bad[i][0], bad[i][1]), -EINVAL, "%s", bad[i][1]);
+		cr_assert_not_null(strstr(reason, "from 1"), "%s", reason);
+		cr_assert_eq(adv_tenants_limit(&t, bad[i][0], bad[i][1], reason, sizeof(reason)),
+			     -EINVAL);
+	}
+	cr_assert_eq(set("a", "coers", "1"), -EINVAL);
+	cr_assert_not_null(strstr(reason, "its keys are"), "%s", reason);
+	cr_assert_eq(adv_tenants_limit(&t, "cores", "4", reason, sizeof(reason)), 0);
+	cr_assert_eq(t.each.cores, 4);
+	cr_assert_eq(adv_tenants_limit(&t, "uid", "4", reason, sizeof(reason)), -EINVAL);
 }
 
 Test(tenants, there_is_a_limit)
