@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODELS = ["sleep", "death", "arm", "lease_end"]
+MODELS = ["sleep", "death", "arm", "lease_end", "lease"]
 DEPTH = 10000
 SECONDS = 240  # for one search: a bound, not an expectation
 
