@@ -43,6 +43,19 @@ static void add(uint64_t *to, uint64_t n)
 		*to = UINT64_MAX;
 }
 
+void adv_ledger_sum(struct adv_ledger_line *s, const struct adv_ledger_line *d)
+{
+	add(&s->leases, d->leases);
+	add(&s->allocated_core_us, d->allocated_core_us);
+	add(&s->allocated_mib_ms, d->allocated_mib_ms);
+	add(&s->executed_us, d->executed_us);
+	add(&s->polled_us, d->polled_us);
+	add(&s->cpu_us, d->cpu_us);
+	add(&s->calls, d->calls);
+	add(&s->failures, d->failures);
+	add(&s->bytes, d->bytes);
+}
+
 /* The line of that tenant and module, made when there is none. NULL: no memory. */
 static struct line *line_of(struct adv_ledger *l, uint32_t tenant, const char *module)
 {
@@ -70,16 +83,7 @@ int adv_ledger_add(struct adv_ledger *ledger, const struct adv_ledger_line *d)
 	struct line *line = line_of(ledger, d->tenant, d->module);
 	if (line == NULL)
 		return -ENOMEM;
-	struct adv_ledger_line *s = &line->sums;
-	add(&s->leases, d->leases);
-	add(&s->allocated_core_us, d->allocated_core_us);
-	add(&s->allocated_mib_ms, d->allocated_mib_ms);
-	add(&s->executed_us, d->executed_us);
-	add(&s->polled_us, d->polled_us);
-	add(&s->cpu_us, d->cpu_us);
-	add(&s->calls, d->calls);
-	add(&s->failures, d->failures);
-	add(&s->bytes, d->bytes);
+	adv_ledger_sum(&line->sums, d);
 	line->dirty = true;
 	return 0;
 }
@@ -109,4 +113,30 @@ size_t adv_ledger_take_dirty(struct adv_ledger *ledger, struct adv_ledger_line *
 const struct adv_ledger_line *adv_ledger_at(const struct adv_ledger *ledger, size_t index)
 {
 	return index < ledger->nr_lines ? &ledger->lines[index].sums : NULL;
+}
+
+/* ---- prices ---- */
+
+#define HOUR_US		(UINT64_C(3600) * 1000000)
+#define GIB_HOUR_MIB_MS (UINT64_C(3600) * 1000 * 1024)
+
+uint64_t adv_prices_cost(const struct adv_prices *p, const struct adv_ledger_line *l)
+{
+	const struct {
+		uint64_t used, price, unit;
+	} parts[] = {
+		{l->allocated_core_us, p->core_hour, HOUR_US},
+		{l->allocated_mib_ms, p->gib_hour, GIB_HOUR_MIB_MS},
+		{l->executed_us, p->executed_hour, HOUR_US},
+		{l->polled_us, p->polled_hour, HOUR_US},
+		{l->calls, p->million_calls, 1000000},
+		{l->bytes, p->gib, ADV_GIB},
+	};
+	uint64_t cost = 0;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		unsigned __int128 part =
+			(unsigned __int128)parts[i].used * parts[i].price / parts[i].unit;
+		add(&cost, part > UINT64_MAX ? UINT64_MAX : (uint64_t)part);
+	}
+	return cost;
 }

@@ -26,6 +26,35 @@ struct adv_ledger_line {
 	uint64_t calls, failures, bytes;
 };
 
+/* One lease's part of it: written each second while it lives, and at its end. */
+struct adv_bill {
+	char run[32];	/* the node's start: lease numbers begin anew with each */
+	uint64_t lease; /* its number */
+	uint32_t workers;
+	uint64_t memory_bytes; /* for each worker */
+	int64_t began_ms,
+		seen_ms; /* wall clock, since 1970: its grant, and up to when it is counted */
+	bool ended;
+	struct adv_ledger_line used;
+};
+
+/* What things cost, in millionths of the currency. */
+struct adv_prices {
+	char currency[16];
+	uint64_t core_hour;	/* a core that is leased */
+	uint64_t gib_hour;	/* memory that is reserved */
+	uint64_t executed_hour; /* inside functions */
+	uint64_t polled_hour;	/* spinning without work */
+	uint64_t million_calls;
+	uint64_t gib; /* in and out */
+};
+
+/* Of one line, rounded down, in millionths of the currency; saturates. Exact otherwise: no floating point is near it. */
+uint64_t adv_prices_cost(const struct adv_prices *prices, const struct adv_ledger_line *line);
+
+/* Adds the figures of `delta` to those of `to`, with saturation. Names are left alone. */
+void adv_ledger_sum(struct adv_ledger_line *to, const struct adv_ledger_line *delta);
+
 struct adv_ledger;
 int adv_ledger_create(struct adv_ledger **ledger);
 void adv_ledger_destroy(struct adv_ledger *ledger);

@@ -31,6 +31,10 @@ static const struct cli_command commands[] = {
 	 cli_logs},
 	{"status", "", "Show what the node has and does", NULL, cli_status},
 	{"leases", "", "List your leases", NULL, cli_leases},
+	{"bill", "", "Tell what was used, and what it costs",
+	 "Leases that ended since then, or have not; each is counted whole. Prices are the "
+	 "operator's: [prices].",
+	 cli_bill},
 	{"release", "ID", "End a lease",
 	 "One of yours; root may end any. Its calls in flight are lost.", cli_release},
 	{"drain", "", "Hand cores back: no new leases, and those there are are revoked",

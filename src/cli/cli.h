@@ -15,6 +15,7 @@ int cli_remove(int argc, char **argv, const struct cli_command *self);
 int cli_invoke(int argc, char **argv, const struct cli_command *self);
 int cli_status(int argc, char **argv, const struct cli_command *self);
 int cli_leases(int argc, char **argv, const struct cli_command *self);
+int cli_bill(int argc, char **argv, const struct cli_command *self);
 int cli_release(int argc, char **argv, const struct cli_command *self);
 int cli_drain(int argc, char **argv, const struct cli_command *self);
 int cli_resume(int argc, char **argv, const struct cli_command *self);

@@ -51,7 +51,8 @@ struct adv_control_options {
 	const struct sockaddr_storage *verbs; /* where to listen by RDMA; NULL: not */
 	enum adv_placement placement;
 	uint32_t nr_pollers;
-	const char *poller_cpus; /* or NULL */
+	const char *poller_cpus;  /* or NULL */
+	struct adv_prices prices; /* of the bill */
 };
 
 /* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
@@ -128,9 +129,10 @@ struct adv_held {
 	struct adv_module *module; /* a reference */
 	struct adv_geometry geometry;
 	struct adv_lane_memory memory;
-	uint32_t nr_live;  /* workers whose claim holds a sandbox */
-	uint32_t hot_hits; /* of the first claims */
-	uint64_t deaths;   /* workers that were replaced */
+	uint32_t nr_live;     /* workers whose claim holds a sandbox */
+	uint32_t hot_hits;    /* of the first claims */
+	uint64_t deaths;      /* workers that were replaced */
+	struct adv_bill bill; /* what it has used so far */
 	uint64_t
 		waited_ms; /* its request, for room: its client counts its time from so much later */
 	bool finishing;	   /* inside adv_held_finish(): its client may be found gone */
@@ -197,6 +199,15 @@ void adv_workers_spent(void *user, const struct adv_module *module, uint64_t cpu
 /* Writes this lease's use since the last time into the ledger. */
 void adv_workers_count(struct adv_held *held);
 
+/* The lease is over: its bill is final, and stored. */
+void adv_workers_settle(struct adv_held *held);
+
+/* Something was used that is not in the registry yet: it will be within a second. */
+void adv_workers_used(struct adv_control *control);
+
+/* Counts what all leases have used by now, and hands it to the registry's thread. */
+void adv_workers_flush(struct adv_control *control);
+
 /* Hands what has changed in the ledger to the registry's thread. */
 void adv_workers_store(struct adv_control *control);
 
@@ -239,6 +250,8 @@ void adv_api_modules(struct adv_control *control, struct adv_http_request *reque
 		     const struct adv_route *route);
 void adv_api_leases(struct adv_control *control, struct adv_http_request *request,
 		    const struct adv_route *route);
+
+void adv_api_bill(struct adv_control *control, struct adv_http_request *request);
 
 /* Answers a request for a lease, which has become this one. */
 void adv_api_lease_granted(struct adv_http_request *request, struct adv_held *held);

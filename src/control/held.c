@@ -189,7 +189,7 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 	adv_held_schedule(c);
 	adv_workers_watch(c);
 	struct adv_ledger_line opened = adv_workers_bill(h);
-	opened.leases = 1;
+	opened.leases = h->bill.used.leases = 1;
 	adv_ledger_add(c->ledger, &opened);
 	*out = h;
 	return ADV_OK;
@@ -292,6 +292,7 @@ static void held_over(struct adv_held *h)
 	/* Sending may have found that the client is gone. */
 	if (h->connection != NULL)
 		adv_http_upgraded_close(h->connection);
+	adv_workers_settle(h);
 	adv_leases_forget(c->leases, h->entry);
 	held_free(h);
 	adv_held_schedule(c);

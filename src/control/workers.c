@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "control/control.h"
 #include "util/clock.h"
@@ -32,6 +33,14 @@ void adv_workers_spent(void *user, const struct adv_module *module, uint64_t cpu
 	struct adv_ledger_line used = bill(module->owner, module);
 	used.cpu_us = cpu_ns / ADV_US;
 	adv_ledger_add(c->ledger, &used);
+	adv_workers_used(c);
+}
+
+/* To the tenant's and module's line, and to the lease's own. */
+static void charge(struct adv_held *h, const struct adv_ledger_line *used)
+{
+	adv_ledger_add(h->control->ledger, used);
+	adv_ledger_sum(&h->bill.used, used);
 }
 
 /* ---- starting ---- */
@@ -184,7 +193,7 @@ static void worker_died(struct adv_claim *claim, const struct adv_death *death, 
 	struct adv_ledger_line used = adv_workers_bill(h);
 	used.cpu_us = death->cpu_ns / ADV_US;
 	adv_workers_count(h);
-	adv_ledger_add(h->control->ledger, &used);
+	charge(h, &used);
 	h->nr_live--;
 	if (h->entry->state == ADV_LEASE_ENDING) {
 		if (h->nr_live == 0)
@@ -321,7 +330,67 @@ void adv_workers_count(struct adv_held *h)
 		used.bytes += counts.bytes;
 	}
 	h->counted_ns += elapsed_us * ADV_US; /* the rest is counted the next time */
-	adv_ledger_add(h->control->ledger, &used);
+	charge(h, &used);
+}
+
+/* ---- bills ---- */
+
+#define BILLS_AT_ONCE 64
+
+static void fill_bill(struct adv_held *h)
+{
+	const struct adv_lease_entry *e = h->entry;
+	struct adv_bill *b = &h->bill;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	b->seen_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	if (b->began_ms == 0) {
+		struct adv_ledger_line names = adv_workers_bill(h);
+		b->began_ms =
+			b->seen_ms - (int64_t)((adv_clock_boottime_ns() - e->granted_ns) / ADV_MS);
+		b->lease = e->id;
+		b->workers = e->wish.workers;
+		b->memory_bytes = e->wish.memory_bytes;
+		b->used.tenant = names.tenant;
+		memcpy(b->used.module, names.module, sizeof(b->used.module));
+		snprintf(b->run, sizeof(b->run), "%s", h->control->started);
+	}
+}
+
+/* One transaction for many: the registry's thread waits for the disk for each. */
+static void store_bills(struct adv_control *c)
+{
+	static struct adv_bill bills[BILLS_AT_ONCE];
+	size_t n = 0;
+	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
+	     e = adv_leases_next(c->leases, e)) {
+		struct adv_held *h = e->user;
+		if (h == NULL)
+			continue;
+		fill_bill(h);
+		bills[n++] = h->bill;
+		if (n == BILLS_AT_ONCE) {
+			adv_registry_store_bills(c->registry, bills, n);
+			n = 0;
+		}
+	}
+	if (n > 0)
+		adv_registry_store_bills(c->registry, bills, n);
+}
+
+void adv_workers_settle(struct adv_held *h)
+{
+	if (h->bill.used.leases == 0)
+		return; /* it was never granted */
+	fill_bill(h);
+	h->bill.ended = true;
+	adv_registry_store_bills(h->control->registry, &h->bill, 1);
+}
+
+void adv_workers_used(struct adv_control *c)
+{
+	if (c->usage_timer.deadline_ns == UINT64_MAX && c->usage_timer.fire != NULL)
+		adv_timer_set(&c->usage_timer, adv_clock_monotonic_ns() + USAGE_NS);
 }
 
 void adv_workers_store(struct adv_control *c)
@@ -332,18 +401,21 @@ void adv_workers_store(struct adv_control *c)
 		adv_registry_store_ledger(c->registry, lines, n);
 }
 
+void adv_workers_flush(struct adv_control *c)
+{
+	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
+	     e = adv_leases_next(c->leases, e))
+		if (e->user != NULL)
+			adv_workers_count(e->user);
+	adv_workers_store(c);
+	store_bills(c);
+}
+
 static void usage_fire(struct adv_timer *timer)
 {
 	struct adv_control *c = timer->user;
-	bool any = false;
-	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
-	     e = adv_leases_next(c->leases, e)) {
-		any = true;
-		if (e->user != NULL)
-			adv_workers_count(e->user);
-	}
-	adv_workers_store(c);
-	if (any)
+	adv_workers_flush(c);
+	if (adv_leases_next(c->leases, NULL) != NULL)
 		adv_timer_set(timer, adv_clock_monotonic_ns() + USAGE_NS);
 }
 

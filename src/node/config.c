@@ -293,6 +293,35 @@ static int tenant_value(struct reading *r, const char *tenant, const char *name,
 	return r->error == 0;
 }
 
+static int price_value(struct reading *r, const char *name, const char *value)
+{
+	struct adv_prices *p = &r->config->prices;
+	const struct {
+		const char *name;
+		uint64_t *to;
+	} prices[] = {{"core_hour", &p->core_hour},	    {"gib_hour", &p->gib_hour},
+		      {"executed_hour", &p->executed_hour}, {"polled_hour", &p->polled_hour},
+		      {"million_calls", &p->million_calls}, {"gib", &p->gib}};
+	if (strcmp(name, "currency") == 0 && value[0] != '\0' &&
+	    strlen(value) < sizeof(p->currency)) {
+		snprintf(p->currency, sizeof(p->currency), "%s", value);
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(prices) / sizeof(prices[0]); i++)
+		if (strcmp(name, prices[i].name) == 0 &&
+		    adv_parse_millionths(value, prices[i].to) == 0)
+			return 1;
+	snprintf(
+		r->reason, r->size,
+		"%s:%d: [prices] %.40s = %.40s: it has currency (a word of at most 15 letters) and "
+		"core_hour, gib_hour, executed_hour, polled_hour, million_calls and gib, numbers "
+		"like "
+		"0.0125",
+		r->config->config_file, r->line, name, value);
+	r->error = -EINVAL;
+	return 0;
+}
+
 static int limit_value(struct reading *r, const char *name, const char *value)
 {
 	char what[ADV_REASON_MAX];
@@ -313,6 +342,8 @@ static int file_value(void *user, const char *section, const char *name, const c
 		return 1;
 	if (strncmp(section, "tenant ", strlen("tenant ")) == 0)
 		return tenant_value(r, section + strlen("tenant "), name, value);
+	if (strcmp(section, "prices") == 0)
+		return price_value(r, name, value);
 	if (strcmp(section, "limits") == 0)
 		return limit_value(r, name, value);
 	snprintf(where, sizeof(where), "%s:%d: %.40s", r->config->config_file, r->line, name);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "allocator/cores.h"
+#include "allocator/ledger.h"
 #include "control/remote.h"
 #include "control/tenants.h"
 #include "util/log.h"
@@ -43,6 +44,7 @@ struct adv_config {
 	bool insecure_control; /* also beyond loopback */
 	uint64_t peer_timeout_ns;
 	struct adv_tenants tenants;
+	struct adv_prices prices;
 	uint32_t nr_pollers;
 	enum adv_placement placement;
 	uint32_t max_leases;

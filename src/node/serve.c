@@ -182,6 +182,7 @@ static int start_control(struct node *n, char *reason, size_t size)
 		.listen_fd = n->listen_fd,
 		.remote_fd = n->remote_fd,
 		.tenants = &n->config.tenants,
+		.prices = n->config.prices,
 		.peer_timeout_ms = (uint32_t)(config->peer_timeout_ns / ADV_MS),
 		.warden = &n->warden,
 		.registry = n->registry,

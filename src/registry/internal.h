@@ -59,6 +59,16 @@ void adv_store_digest(struct adv_store *store, uint32_t owner, const char *name,
 bool adv_store_names(struct adv_store *store, const char *digest); /* does any row name it? */
 int adv_store_put_ledger(struct adv_store *store, const struct adv_ledger_line *lines, size_t n);
 const char *adv_store_node_id(const struct adv_store *store);
+int adv_store_put_bills(struct adv_store *store, const struct adv_bill *bills, size_t n);
+int adv_store_sum_bills(struct adv_store *store, int64_t since_ms, int64_t tenant,
+			struct adv_ledger_line **lines, size_t *nr); /* the caller frees *lines */
+
+/* ---- bills.c: SQLite's result codes ---- */
+
+int adv_bills_prepare(sqlite3 *db);
+int adv_bills_put(sqlite3 *db, const struct adv_bill *bills, size_t n);
+int adv_bills_sum(sqlite3 *db, int64_t since_ms, int64_t tenant, struct adv_ledger_line **lines,
+		  size_t *nr);
 
 /* Frees a module that nobody refers to. */
 void adv_module_free(struct adv_module *m);

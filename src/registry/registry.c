@@ -28,6 +28,8 @@ enum job_type {
 	JOB_REMOVE,
 	JOB_LOAD,
 	JOB_LEDGER,
+	JOB_BILLS,
+	JOB_SUM,
 };
 
 struct job {
@@ -44,6 +46,8 @@ struct job {
 	struct adv_module **module_out;
 	size_t nr_lines;
 	struct adv_ledger_line *lines;
+	struct adv_bill *bills;	    /* BILLS: nr_lines of them */
+	struct adv_bill_sums *sums; /* SUM: the asker's */
 };
 
 struct queue {
@@ -313,6 +317,23 @@ static void do_ledger(struct adv_registry *r, struct job *j)
 		adv_log_error("the ledger could not be stored: %s", strerror(-rc));
 }
 
+static void do_bills(struct adv_registry *r, struct job *j)
+{
+	int rc = adv_store_put_bills(r->store, j->bills, j->nr_lines);
+	if (rc < 0)
+		adv_log_error("what leases have used could not be stored: %s", strerror(-rc));
+}
+
+static void do_sum(struct adv_registry *r, struct job *j)
+{
+	int rc = adv_store_sum_bills(r->store, j->sums->since_ms, j->sums->tenant, &j->sums->lines,
+				     &j->sums->nr_lines);
+	if (rc == 0)
+		return;
+	j->status = ADV_STORAGE;
+	snprintf(j->reason, sizeof(j->reason), "the bills could not be read: %s", strerror(-rc));
+}
+
 static void do_job(struct adv_registry *r, struct job *j)
 {
 	switch (j->type) {
@@ -331,6 +352,12 @@ static void do_job(struct adv_registry *r, struct job *j)
 		break;
 	case JOB_LEDGER:
 		do_ledger(r, j);
+		break;
+	case JOB_BILLS:
+		do_bills(r, j);
+		break;
+	case JOB_SUM:
+		do_sum(r, j);
 		break;
 	}
 }
@@ -471,6 +498,33 @@ int adv_registry_store_ledger(struct adv_registry *r, const struct adv_ledger_li
 	return 0;
 }
 
+int adv_registry_store_bills(struct adv_registry *r, const struct adv_bill *bills, size_t n)
+{
+	struct job *j = job_new(JOB_BILLS, NULL, NULL);
+	if (j == NULL)
+		return -ENOMEM;
+	j->bills = reallocarray(NULL, n, sizeof(*bills));
+	if (j->bills == NULL) {
+		free(j);
+		return -ENOMEM;
+	}
+	memcpy(j->bills, bills, n * sizeof(*bills));
+	j->nr_lines = n;
+	submit(r, j);
+	return 0;
+}
+
+int adv_registry_sum_bills(struct adv_registry *r, struct adv_bill_sums *sums,
+			   adv_registry_done done, void *user)
+{
+	struct job *j = job_new(JOB_SUM, done, user);
+	if (j == NULL)
+		return -ENOMEM;
+	j->sums = sums;
+	submit(r, j);
+	return 0;
+}
+
 /* The row is stored: now the table. Without room for it the row stands and is read at the next start. */
 static void finish_commit(struct adv_registry *r, struct job *j)
 {
@@ -524,7 +578,11 @@ static void finish(struct adv_registry *r, struct job *j)
 		held = j->module;
 		break;
 	case JOB_LEDGER:
+	case JOB_BILLS:
 		free(j->lines);
+		free(j->bills);
+		break;
+	case JOB_SUM:
 		break;
 	}
 	if (j->done != NULL)

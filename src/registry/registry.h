@@ -124,6 +124,21 @@ int adv_registry_load(struct adv_registry *registry, struct adv_module *module,
 int adv_registry_store_ledger(struct adv_registry *registry, const struct adv_ledger_line *lines,
 			      size_t nr_lines);
 
+/* Stores what leases have used so far, each in place of what was stored of it before, in one transaction. Copied. */
+int adv_registry_store_bills(struct adv_registry *registry, const struct adv_bill *bills,
+			     size_t nr_bills);
+
+/* Adds up what leases used that were counted last at `since_ms` or later, by tenant and module. */
+struct adv_bill_sums {
+	int64_t since_ms; /* wall clock */
+	int64_t tenant;	  /* -1: all */
+	struct adv_ledger_line
+		*lines; /* the answer, when done says ADV_OK; the asker frees it in any case */
+	size_t nr_lines;
+};
+int adv_registry_sum_bills(struct adv_registry *registry, struct adv_bill_sums *sums,
+			   adv_registry_done done, void *user);
+
 /* As stored: calls `each` for every line; only directly after adv_registry_open(). */
 int adv_registry_read_ledger(struct adv_registry *registry,
 			     void (*each)(void *user, const struct adv_ledger_line *line),

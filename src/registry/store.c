@@ -179,6 +179,8 @@ static int prepare(struct adv_store *s, const char *path, char *reason, size_t s
 	if (rc == SQLITE_OK)
 		rc = read_identity(s, reason, size);
 	if (rc == SQLITE_OK)
+		rc = adv_bills_prepare(s->db);
+	if (rc == SQLITE_OK)
 		rc = run(s, "COMMIT");
 	if (rc == SQLITE_OK)
 		return 0;
@@ -514,4 +516,15 @@ int adv_store_read_ledger(struct adv_store *s,
 	}
 	sqlite3_finalize(q);
 	return rc == SQLITE_DONE ? 0 : error_of(rc);
+}
+
+int adv_store_put_bills(struct adv_store *s, const struct adv_bill *bills, size_t n)
+{
+	return error_of(adv_bills_put(s->db, bills, n));
+}
+
+int adv_store_sum_bills(struct adv_store *s, int64_t since_ms, int64_t tenant,
+			struct adv_ledger_line **lines, size_t *nr)
+{
+	return error_of(adv_bills_sum(s->db, since_ms, tenant, lines, nr));
 }

@@ -124,3 +124,28 @@ const char *adv_format_duration(uint64_t ns, char *out, size_t size)
 	snprintf(out, size, value >= 99.95 ? "%.0f %s" : "%.3g %s", value, units[unit]);
 	return out;
 }
+
+int adv_parse_millionths(const char *text, uint64_t *millionths)
+{
+	uint64_t whole = 0, part = 0, all;
+	char before[24], behind[8] = "000000";
+	const char *point = strchr(text, '.');
+	size_t n = point != NULL ? (size_t)(point - text) : strlen(text);
+	size_t digits = point != NULL ? strlen(point + 1) : 0;
+	if (n == 0 || n >= sizeof(before) || digits > 6 || (point != NULL && digits == 0))
+		return -EINVAL;
+	memcpy(before, text, n);
+	before[n] = '\0';
+	if (point != NULL)
+		memcpy(behind, point + 1, digits);
+	int rc = adv_parse_u64(before, &whole);
+	if (rc == 0)
+		rc = adv_parse_u64(behind, &part);
+	if (rc < 0)
+		return rc;
+	if (__builtin_mul_overflow(whole, UINT64_C(1000000), &all) ||
+	    __builtin_add_overflow(all, part, &all))
+		return -ERANGE;
+	*millionths = all;
+	return 0;
+}

@@ -20,6 +20,9 @@ int adv_parse_duration(const char *text, uint64_t *ns);
 /* "always" (UINT64_MAX), "never" (0) or a duration, in µs. */
 int adv_parse_hot(const char *text, uint64_t *us);
 
+/* A decimal number with up to six digits behind the point, like "0.0125": in millionths. */
+int adv_parse_millionths(const char *text, uint64_t *millionths);
+
 /* The other way, for people: "64 KiB", "1.5 ms". Writes into `out` and returns it. */
 const char *adv_format_size(uint64_t bytes, char *out, size_t size);
 const char *adv_format_duration(uint64_t ns, char *out, size_t size);

@@ -8,7 +8,7 @@ import tempfile
 
 from harness import ADVERB, Node, module, run
 
-COMMANDS = ["serve", "deploy", "list", "describe", "remove", "invoke", "status", "leases", "release", "drain", "resume", "logs", "devices", "doctor", "latency"]
+COMMANDS = ["serve", "deploy", "list", "describe", "remove", "invoke", "status", "leases", "bill", "release", "drain", "resume", "logs", "devices", "doctor", "latency"]
 
 
 def adverb(*arguments, **more):

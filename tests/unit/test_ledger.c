@@ -143,3 +143,46 @@ Test(ledger, many_lines)
 		holds(adv_ledger_at(ledger, i), i, name, i + 1);
 	cr_assert_null(adv_ledger_at(ledger, 1000));
 }
+
+/* ---- prices ---- */
+
+Test(ledger, costs_are_exact)
+{
+	const struct adv_prices prices = {.core_hour = 40000, /* 0.04 */
+					  .gib_hour = 5000,
+					  .executed_hour = 10000,
+					  .polled_hour = 1,
+					  .million_calls = 200000,
+					  .gib = 10000};
+	struct adv_ledger_line l = {.allocated_core_us = UINT64_C(3600) * 1000000};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 40000);
+	l.allocated_core_us--;
+	cr_assert_eq(adv_prices_cost(&prices, &l), 39999, "rounded down");
+	l = (struct adv_ledger_line){.allocated_mib_ms = UINT64_C(2) * 3600 * 1000 * 1024};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 10000);
+	l = (struct adv_ledger_line){.executed_us = UINT64_C(1800) * 1000000};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 5000);
+	l = (struct adv_ledger_line){.polled_us = UINT64_C(3600) * 1000000};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 1);
+	l = (struct adv_ledger_line){.calls = 5};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 1);
+	l = (struct adv_ledger_line){.bytes = 3 * ADV_GIB};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 30000);
+	l = (struct adv_ledger_line){.calls = 1000000, .bytes = ADV_GIB, .failures = 77};
+	cr_assert_eq(adv_prices_cost(&prices, &l), 210000);
+	const struct adv_prices free_of_charge = {0};
+	l = (struct adv_ledger_line){.calls = UINT64_MAX, .bytes = UINT64_MAX};
+	cr_assert_eq(adv_prices_cost(&free_of_charge, &l), 0);
+}
+
+/* A century of a thousand cores is no overflow; what is one saturates. */
+Test(ledger, costs_that_are_large)
+{
+	struct adv_prices prices = {.core_hour = 1000000};
+	struct adv_ledger_line l = {.allocated_core_us =
+					    UINT64_C(1000) * 36525 * 24 * 3600 * 1000000};
+	cr_assert_eq(adv_prices_cost(&prices, &l), UINT64_C(1000) * 36525 * 24 * 1000000);
+	prices.core_hour = prices.million_calls = UINT64_MAX;
+	l.calls = UINT64_MAX;
+	cr_assert_eq(adv_prices_cost(&prices, &l), UINT64_MAX);
+}

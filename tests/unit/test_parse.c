@@ -172,3 +172,30 @@ Test(parse, format_cuts)
 	adv_format_duration(10 * ADV_MS, out, 3);
 	cr_assert_str_eq(out, "10");
 }
+
+Test(parse, millionths)
+{
+	static const struct {
+		const char *text;
+		uint64_t value;
+	} good[] = {{"0", 0},
+		    {"1", 1000000},
+		    {"0.04", 40000},
+		    {"0.000001", 1},
+		    {"12.5", 12500000},
+		    {"1.000000", 1000000},
+		    {"18446744073709", UINT64_C(18446744073709000000)}};
+	static const char *const bad[] = {
+		"",	".",	".5",  "1.",  "-1", "1.0000001",      "0,5",
+		"1.-5", "1.+5", "1e3", "0x1", " 1", "18446744073710", "99999999999999999999999999"};
+	uint64_t value;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		cr_assert_eq(adv_parse_millionths(good[i].text, &value), 0, "%s", good[i].text);
+		cr_assert_eq(value, good[i].value, "%s", good[i].text);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		value = 77;
+		cr_assert_lt(adv_parse_millionths(bad[i], &value), 0, "%s", bad[i]);
+		cr_assert_eq(value, 77, "%s", bad[i]);
+	}
+}
