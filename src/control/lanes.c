@@ -50,6 +50,8 @@ static int memory_create(const struct adv_geometry *g, struct adv_lane_memory *m
 		adv_lane_memory_release(m);
 		return rc;
 	}
+	/* Both sides write slots: nobody wants it read-only. */
+	adv_fd_close(&m->shared[ADV_LANE_SLOTS].ro);
 	adv_supervisor_format(m->shared[ADV_LANE_REQ].map, m->shared[ADV_LANE_CPL].map,
 			      m->shared[ADV_LANE_SLOTS].map, g);
 	return 0;

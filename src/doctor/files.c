@@ -110,7 +110,7 @@ void adv_look_io_uring(struct adv_patient *p, struct adv_finding *f)
 		adv_find(f, ADV_CHECK_OK, NULL, "it is not switched off");
 }
 
-/* Two a sandbox, seven a lease; and the warden has as many again. */
+/* Two a sandbox, six a lease and its connection; the warden has files of its own. */
 void adv_look_files(struct adv_patient *p, struct adv_finding *f)
 {
 	char text[4096], soft[32], hard[32];

@@ -46,7 +46,7 @@ static int start_limits(struct node *n, char *reason, size_t size)
 	struct rlimit files, locked;
 	(void)reason;
 	(void)size;
-	/* Two descriptors a sandbox, seven a lease. */
+	/* Two descriptors a sandbox, six a lease and its connection. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
