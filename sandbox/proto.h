@@ -70,7 +70,7 @@ struct adv_sandbox_order {
 	uint16_t yield;	       /* 1: the core is shared */
 	uint16_t checked;      /* 1: a verbs lane: entries carry checksums */
 	uint64_t generation;
-	uint64_t hot_us; /* UINT64_MAX: always */
+	uint64_t hot_us; /* UINT64_MAX: always; ADV_HOT_US_AUTO: learned */
 };
 
 struct adv_warden_request {

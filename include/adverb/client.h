@@ -108,6 +108,11 @@ ADV_API enum adv_status adv_remove(struct adv_node *node, const char *name);
 #define ADV_HOT_ALWAYS	UINT64_MAX /* workers spin until the lease ends */
 #define ADV_HOT_NEVER	0	   /* workers sleep between calls */
 #define ADV_HOT_DEFAULT (UINT64_MAX - 1)
+/*
+ * The worker learns from the gaps between calls when spinning pays: as if a wake-up were worth a millisecond of it. Never more than twice as
+ * dear as the best fixed window (docs/leases.md).
+ */
+#define ADV_HOT_AUTO (UINT64_MAX - 2)
 
 struct adv_lease_options {
 	uint32_t size;	       /* set by adv_lease_options_init() */
@@ -122,8 +127,10 @@ struct adv_lease_options {
 	uint32_t timeout_ms;   /* of opening the lease; default 5 s */
 	uint64_t spin_us;      /* the caller spins so long in adv_wait, then sleeps; default 1 ms */
 	uint32_t flags;	       /* ADV_LEASE_* */
-	uint32_t priority; /* 0 .. 9, default 4: of those that wait the higher one is served first; where a node must hand cores back the lowest goes */
-	uint64_t wait_ms; /* wait so long for room, beyond timeout_ms; at most an hour; default 0: refused at once */
+	uint32_t
+		priority; /* 0 .. 9, default 4: of those that wait the higher one is served first; where a node must hand cores back the lowest goes */
+	uint64_t
+		wait_ms; /* wait so long for room, beyond timeout_ms; at most an hour; default 0: refused at once */
 };
 
 #define ADV_LEASE_NO_RENEW 1u /* the lease ends after ttl_ms */

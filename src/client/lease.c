@@ -56,7 +56,8 @@ static enum adv_status options_read(const struct adv_lease_options *from,
 					    "lease options: ADV_LEASE_IDEMPOTENT says what "
 					    "ADV_LEASE_RESUME may do: set both");
 	if (o->memory_bytes > INT64_MAX || o->ttl_ms > ADV_LEASE_TTL_MS_MAX ||
-	    (o->hot_us > INT64_MAX && o->hot_us != ADV_HOT_ALWAYS && o->hot_us != ADV_HOT_DEFAULT))
+	    (o->hot_us > INT64_MAX && o->hot_us != ADV_HOT_ALWAYS && o->hot_us != ADV_HOT_DEFAULT &&
+	     o->hot_us != ADV_HOT_AUTO))
 		return adv_client_fail_text(
 			ADV_INVALID, "lease options: memory_bytes, ttl_ms or hot_us is too large");
 	if (o->wait_ms > ADV_LEASE_WAIT_MS_MAX)
@@ -83,8 +84,9 @@ static char *options_json(const struct adv_lease *l, const char *module,
 		json_object_set_new(object, "wait_ms", json_integer((json_int_t)o->wait_ms));
 	if (o->hot_us != ADV_HOT_DEFAULT)
 		json_object_set_new(object, "hot_us",
-				    o->hot_us == ADV_HOT_ALWAYS
-					    ? json_string("always")
+				    o->hot_us == ADV_HOT_ALWAYS ? json_string("always")
+				    : o->hot_us == ADV_HOT_AUTO
+					    ? json_string("auto")
 					    : json_integer((json_int_t)o->hot_us));
 #if ADV_HAVE_VERBS
 	if (l->verbs != NULL)

@@ -188,6 +188,10 @@ static bool read_field(json_t *value, const struct adv_field *field)
 			*(uint64_t *)field->to = UINT64_MAX;
 			return true;
 		}
+		if (json_is_string(value) && strcmp(json_string_value(value), "auto") == 0) {
+			*(uint64_t *)field->to = ADV_HOT_US_AUTO;
+			return true;
+		}
 		if (json_is_string(value) && strcmp(json_string_value(value), "never") == 0) {
 			*(uint64_t *)field->to = 0;
 			return true;
@@ -203,7 +207,7 @@ static bool read_field(json_t *value, const struct adv_field *field)
 static const char *const field_wants[] = {
 	[ADV_FIELD_STRING] = "a string",
 	[ADV_FIELD_U64] = "a whole number that is not negative",
-	[ADV_FIELD_HOT] = "a number of microseconds, \"always\" or \"never\"",
+	[ADV_FIELD_HOT] = "a number of microseconds, \"always\", \"never\" or \"auto\"",
 };
 
 bool adv_api_fields(struct adv_http_request *request, json_t *object,

@@ -12,7 +12,9 @@
 
 static json_t *hot_json(uint64_t hot_us)
 {
-	return hot_us == UINT64_MAX ? json_string("always") : json_integer((json_int_t)hot_us);
+	return hot_us == UINT64_MAX	   ? json_string("always")
+	       : hot_us == ADV_HOT_US_AUTO ? json_string("auto")
+					   : json_integer((json_int_t)hot_us);
 }
 
 /* What everyone may see of a lease of their own. */

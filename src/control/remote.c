@@ -290,7 +290,10 @@ void adv_remote_relay_init(struct adv_remote *r, struct adv_remote_link *l)
 		.staging_lkey = r->staging_mr != NULL ? r->staging_mr->lkey : 0,
 		.tag = l->tag,
 		.hand_over = hands_over(r),
-		.hot_ns = o->hot_us > UINT64_MAX / 1000 ? UINT64_MAX : o->hot_us * 1000,
+		/* A poller does not learn. */
+		.hot_ns = o->hot_us == ADV_HOT_US_AUTO	  ? ADV_HOT_US_DEFAULT * 1000
+			  : o->hot_us > UINT64_MAX / 1000 ? UINT64_MAX
+							  : o->hot_us * 1000,
 		.lanes = r->lanes,
 		.active = r->active,
 	};

@@ -33,6 +33,11 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 	w->epoch = adv_generation_epoch(o->generation);
 	w->request_seq = w->completion_seq = w->backlog_seq = adv_generation_base(o->generation);
 	w->hot_ns = o->hot_us > UINT64_MAX / 1000 ? UINT64_MAX : o->hot_us * 1000;
+	w->learns = o->hot_us == ADV_HOT_US_AUTO;
+	if (w->learns) {
+		adv_hot_window_init(&w->window, ADV_HOT_PRICE_US * ADV_US);
+		w->hot_ns = w->window.window_ns;
+	}
 	w->checked = o->checked;
 	w->yield = o->yield;
 	w->event_fd = o->event_fd;
@@ -289,16 +294,27 @@ static bool spin(struct adv_worker_lane *w)
 	}
 }
 
+/* Something came, so long after the last call had ended. The clock was read anyhow. */
+static void learn(struct adv_worker_lane *w, uint64_t began)
+{
+	adv_hot_window_gap(&w->window, adv_ticks_ns(&w->ticks, w->idle_since - began));
+	w->hot_ns = w->window.window_ns;
+}
+
 void adv_worker_next(struct adv_worker_lane *w, struct adv_work *work)
 {
 	if (adv_worker_try(w, work))
 		return; /* the common case under load: not even a look at the clock */
+	uint64_t began = w->idle_since;
 	for (;;) {
 		bool came = w->hot_ns > 0 && spin(w);
 		count_polled(w);
 		if (!came)
 			sleep_once(w);
-		if (adv_worker_try(w, work))
-			return;
+		if (!adv_worker_try(w, work))
+			continue;
+		if (w->learns)
+			learn(w, began);
+		return;
 	}
 }

@@ -7,6 +7,7 @@
 #ifndef ADVERB_LANE_LANE_WORKER_H
 #define ADVERB_LANE_LANE_WORKER_H
 
+#include "lane/hot_window.h"
 #include "lane/lane.h"
 #include "util/clock.h"
 
@@ -56,6 +57,8 @@ struct adv_worker_lane {
 	uint32_t request_seq;	 /* expected next */
 	uint32_t completion_seq; /* of the next completion */
 	uint64_t hot_ns;	 /* UINT64_MAX: always; 0: never */
+	bool learns;		 /* hot_ns is the window's, which is learned */
+	struct adv_hot_window window;
 	bool unfenced; /* completions were published since the last look at the caller's state */
 	bool checked;  /* a verbs lane: entries carry checksums */
 	bool yield;    /* the core is shared: sched_yield() while spinning */
@@ -89,7 +92,7 @@ struct adv_worker_lane_options {
 	void *inputs;
 	uint8_t **outputs;
 	uint64_t generation;
-	uint64_t hot_us; /* UINT64_MAX always */
+	uint64_t hot_us; /* UINT64_MAX always; ADV_HOT_US_AUTO learned */
 	uint32_t nr_functions;
 	int event_fd;
 	bool checked;

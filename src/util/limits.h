@@ -59,6 +59,8 @@
 #define ADV_LEASE_MEMORY_DEFAULT   (256 * ADV_MIB) /* bytes for each worker */
 #define ADV_LEASE_MEMORY_MIN	   (16 * ADV_MIB)
 #define ADV_LEASE_MEMORY_MAX	   (1024 * ADV_GIB)
+#define ADV_HOT_US_AUTO		   (UINT64_MAX - 2) /* instead of a window: learned */
+#define ADV_HOT_PRICE_US	   1000 /* of a wake-up, as time spun, for windows that are learned */
 #define ADV_HOT_US_DEFAULT	   1000 /* spin so long after the last call, then sleep */
 #define ADV_STOP_GRACE_MS_DEFAULT  500
 #define ADV_DRAIN_GRACE_MS_DEFAULT 5000

@@ -11,6 +11,7 @@ LIBRARY = os.environ.get("ADVERB_LIBRARY",
 lib = ctypes.CDLL(LIBRARY)
 
 HOT_ALWAYS = 2**64 - 1
+HOT_AUTO = 2**64 - 3
 NO_RENEW = 1
 RESUME = 2
 IDEMPOTENT = 4
