@@ -35,7 +35,7 @@
 	"\"memory_bytes\":16777216,\"ttl_ms\":4000,\"hot_us\":0}"
 #define DEFAULT_BODY "{\"module\":\"bench\"}"
 
-static void die(const char *what, const char *why)
+static void __attribute__((noreturn)) die(const char *what, const char *why)
 {
 	fprintf(stderr, "bench_leases: %s: %s\n", what, why);
 	exit(1);
