@@ -90,6 +90,7 @@ struct adv_control {
 	struct adv_timer watchdog_timer; /* runs while there are leases */
 	struct adv_timer usage_timer;	 /* each second while there are leases */
 	uint64_t watchdog_ns;		 /* its present interval */
+	uint64_t flushed_ns;		 /* when use was counted last */
 	uint64_t started_ns;		 /* CLOCK_BOOTTIME */
 	char started[32]; /* wall clock, ISO 8601: tells one run of the node from the next */
 	bool stopping;
@@ -205,8 +206,9 @@ void adv_workers_settle(struct adv_held *held);
 /* Something was used that is not in the registry yet: it will be within a second. */
 void adv_workers_used(struct adv_control *control);
 
-/* Counts what all leases have used by now, and hands it to the registry's thread. */
+/* Counts what all leases have used by now, and hands it to the registry's thread. For somebody who asks: unless it was done just now. */
 void adv_workers_flush(struct adv_control *control);
+void adv_workers_flush_for(struct adv_control *control);
 
 /* Hands what has changed in the ledger to the registry's thread. */
 void adv_workers_store(struct adv_control *control);

@@ -12,6 +12,7 @@
 #include "util/log.h"
 
 #define USAGE_NS	 ADV_SEC
+#define FLUSH_NS	 (100 * ADV_MS)
 #define RESTART_FIRST_NS ADV_MS
 #define WATCHDOG_MAX_NS	 (ADV_WATCHDOG_IDLE_MS * ADV_MS)
 
@@ -401,8 +402,17 @@ void adv_workers_store(struct adv_control *c)
 		adv_registry_store_ledger(c->registry, lines, n);
 }
 
+/* Whoever asks for bills again and again does not keep the disk busy. */
+void adv_workers_flush_for(struct adv_control *c)
+{
+	uint64_t now = adv_clock_monotonic_ns();
+	if (now - c->flushed_ns >= FLUSH_NS)
+		adv_workers_flush(c);
+}
+
 void adv_workers_flush(struct adv_control *c)
 {
+	c->flushed_ns = adv_clock_monotonic_ns();
 	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
 	     e = adv_leases_next(c->leases, e))
 		if (e->user != NULL)

@@ -153,7 +153,7 @@ void adv_leases_note_refusal(struct adv_leases *leases)
 	(void)leases;
 }
 
-void adv_workers_flush(struct adv_control *control)
+void adv_workers_flush_for(struct adv_control *control)
 {
 	(void)control;
 }
