@@ -45,11 +45,14 @@ static int post(const struct cli_common *common, const char *path, json_t *body,
 static void print_drained(const json_t *answer)
 {
 	const json_t *drain = json_object_get(answer, "drain");
-	long long used = cli_number(drain, "cores_used");
-	if (used == 0)
+	long long used = cli_number(drain, "cores_used"), keep = cli_number(drain, "keep");
+	if (keep == 0)
 		puts("drained: no core is leased, and none will be until `adverb resume`");
 	else
-		printf("drained: %lld cores are still leased, as many as were to be kept\n", used);
+		printf("drained: leases have %lld of the %lld cores that they may keep, until "
+		       "`adverb "
+		       "resume`\n",
+		       used, keep);
 }
 
 int cli_drain(int argc, char **argv, const struct cli_command *self)
