@@ -3,6 +3,7 @@
  * room (allocator/queue.h says who is next), and then for its memory to be registered. Control thread only.
  */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +19,6 @@ struct admission {
 	bool is_remote;
 	struct adv_remote_wish remote;
 	char reason[ADV_REASON_MAX]; /* why it could not be granted the last time */
-	bool opening;		     /* inside adv_held_open() */
-	struct adv_held *early;	     /* over verbs: registered() has been called by then */
-	enum adv_status early_status;
 };
 
 static void admission_free(struct admission *a)
@@ -32,12 +30,19 @@ static void admission_free(struct admission *a)
 	free(a);
 }
 
-static void refuse(struct admission *a, enum adv_status status, const char *reason)
+static void __attribute__((format(printf, 3, 4)))
+refuse(struct admission *a, enum adv_status status, const char *format, ...)
 {
 	struct adv_http_request *request = a->waiting.request;
-	if (request != NULL)
-		adv_http_fail(request, status, "%s", reason);
+	char text[2 * ADV_REASON_MAX];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	/* First it lets go of the request: its answer may be followed by the next one of that connection. */
 	admission_free(a);
+	if (request != NULL)
+		adv_http_fail(request, status, "%s", text);
 }
 
 /* ---- granting ---- */
@@ -56,16 +61,8 @@ static void grant(struct admission *a, struct adv_held *h)
 static void registered(struct adv_held *h, enum adv_status status, const char *reason)
 {
 	struct admission *a = h->granted_user;
-	char text[ADV_REASON_MAX];
-	if (a->opening) {
-		a->early = h;
-		a->early_status = status;
-		snprintf(a->reason, sizeof(a->reason), "%s", reason != NULL ? reason : "");
-		return;
-	}
 	if (status != ADV_OK) {
-		snprintf(text, sizeof(text), "the lease could not be granted: %.400s", reason);
-		refuse(a, status, text);
+		refuse(a, status, "the lease could not be granted: %s", reason);
 	} else if (a->waiting.request == NULL) {
 		admission_free(a);
 		h->client_gone = true;
@@ -81,21 +78,14 @@ static enum adv_status try_open(struct admission *a)
 	struct adv_held *h;
 	const struct adv_held_remote remote = {.wish = a->remote, .granted = registered, .user = a};
 	a->reason[0] = '\0';
-	a->opening = true;
 	enum adv_status status =
 		adv_held_open(a->control, a->module, &a->place.wish, a->is_remote ? &remote : NULL,
 			      &h, a->reason, sizeof(a->reason));
-	a->opening = false;
 	if (status != ADV_OK)
 		return status;
 	adv_queue_remove(&a->control->queue, &a->place);
-	if (!a->is_remote) {
+	if (!a->is_remote)
 		grant(a, h);
-	} else if (a->early != NULL) {
-		char reason[ADV_REASON_MAX];
-		snprintf(reason, sizeof(reason), "%s", a->reason);
-		registered(a->early, a->early_status, reason);
-	}
 	return ADV_OK;
 }
 
@@ -119,11 +109,9 @@ static struct admission *admission_of(struct adv_queue_entry *e)
 
 static void give_up(struct admission *a)
 {
-	char text[2 * ADV_REASON_MAX];
 	adv_leases_note_refusal(a->control->leases);
-	snprintf(text, sizeof(text), "waited %" PRIu64 " ms in vain: %s", a->place.wish.wait_ms,
-		 a->reason);
-	refuse(a, ADV_NO_CAPACITY, text);
+	refuse(a, ADV_NO_CAPACITY, "waited %" PRIu64 " ms in vain: %s", a->place.wish.wait_ms,
+	       a->reason);
 }
 
 /* The next in turn, as long as there is room for them. */
@@ -141,7 +129,7 @@ static void serve(struct adv_control *c)
 		if (status == ADV_NO_CAPACITY)
 			break;
 		if (status != ADV_OK)
-			refuse(a, status, a->reason);
+			refuse(a, status, "%s", a->reason);
 	}
 	while ((e = adv_queue_due(&c->queue, now)) != NULL)
 		give_up(admission_of(e));
@@ -172,11 +160,9 @@ static void wait_for_room(struct admission *a)
 	uint64_t until = now + a->place.wish.wait_ms * ADV_MS;
 	drop_gone(c);
 	if (adv_queue_add(&c->queue, &a->place, now, until) < 0) {
-		char text[2 * ADV_REASON_MAX];
 		adv_leases_note_refusal(c->leases);
-		snprintf(text, sizeof(text), "%s; and %" PRIu32 " requests wait already", a->reason,
-			 c->queue.nr);
-		refuse(a, ADV_NO_CAPACITY, text);
+		refuse(a, ADV_NO_CAPACITY, "%s; and %" PRIu32 " requests wait already", a->reason,
+		       c->queue.nr);
 		return;
 	}
 	serve_at(c, now);
@@ -201,7 +187,7 @@ static void attempt(struct admission *a)
 	if (status == ADV_NO_CAPACITY && a->place.wish.wait_ms > 0)
 		wait_for_room(a);
 	else if (status != ADV_OK)
-		refuse(a, status, a->reason);
+		refuse(a, status, "%s", a->reason);
 }
 
 /* ---- the beginning and the end ---- */
@@ -209,16 +195,12 @@ static void attempt(struct admission *a)
 static void module_loaded(void *user, enum adv_status status, const char *reason)
 {
 	struct admission *a = user;
-	char text[2 * ADV_REASON_MAX];
-	if (a->waiting.request == NULL) {
+	if (a->waiting.request == NULL)
 		admission_free(a);
-	} else if (status != ADV_OK) {
-		snprintf(text, sizeof(text), "module \"%s\" could not be read: %.400s",
-			 a->module->name, reason);
-		refuse(a, status, text);
-	} else {
+	else if (status != ADV_OK)
+		refuse(a, status, "module \"%s\" could not be read: %s", a->module->name, reason);
+	else
 		attempt(a);
-	}
 }
 
 void adv_admission_begin(struct adv_control *c, struct adv_http_request *request,
@@ -261,5 +243,5 @@ void adv_admission_room(struct adv_control *c)
 void adv_admission_refuse_all(struct adv_control *c, const char *reason)
 {
 	while (c->queue.first != NULL)
-		refuse(admission_of(c->queue.first), ADV_NO_CAPACITY, reason);
+		refuse(admission_of(c->queue.first), ADV_NO_CAPACITY, "%s", reason);
 }

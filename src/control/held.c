@@ -135,8 +135,11 @@ static enum adv_status open_remote(struct adv_held *h, const struct adv_held_rem
 	};
 	memcpy(options.token, h->entry->token, sizeof(options.token));
 	enum adv_status status = adv_remote_open(h->control->remotes, &options, &h->remote);
-	if (status != ADV_OK)
+	/* Who is refused here is told by that, and by nothing else. */
+	if (status != ADV_OK) {
 		snprintf(reason, size, "the node has no RDMA device any more, or no memory");
+		return status;
+	}
 	h->granted = remote->granted;
 	h->granted_user = remote->user;
 	return status;

@@ -31,10 +31,18 @@ static struct adv_lease_entry lease = {
 static adv_registry_done pending;
 static void *pending_user;
 
+/* And one lease over verbs whose memory is being registered. */
+static void (*registering)(struct adv_held *held, enum adv_status status, const char *reason);
+static enum adv_status registering_status;
+
 void fuzz_node_finish(void)
 {
 	adv_registry_done done = pending;
+	void (*granted)(struct adv_held *, enum adv_status, const char *) = registering;
 	pending = NULL;
+	registering = NULL;
+	if (granted != NULL)
+		granted(&held, registering_status, "so it is");
 	if (done != NULL)
 		done(pending_user, ADV_OK, "");
 }
@@ -197,7 +205,7 @@ enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
 	held.is_remote = remote != NULL;
 	held.control = control;
 	held.entry = &lease;
-	if (wish->workers == 2) {
+	if (wish->workers == 2 || registering != NULL) {
 		snprintf(reason, reason_size, "there is no room for two");
 		return ADV_NO_CAPACITY;
 	}
@@ -209,8 +217,8 @@ enum adv_status adv_held_open(struct adv_control *control, struct adv_module *m,
 	*out = &held;
 	if (remote != NULL) {
 		held.granted_user = remote->user;
-		remote->granted(&held, remote->wish.link == 1 ? ADV_NO_CAPACITY : ADV_OK,
-				"so it is");
+		registering = remote->granted;
+		registering_status = remote->wish.link == 1 ? ADV_NO_CAPACITY : ADV_OK;
 	}
 	return ADV_OK;
 }
