@@ -22,7 +22,6 @@ static void print_line(const json_t *l, bool costs)
 	char core[32], executed[32], polled[32], bytes[32], cost[40], tenant[80];
 	const char *name = json_string_value(json_object_get(l, "tenant_name"));
 	snprintf(tenant, sizeof(tenant), "%lld", cli_number(l, "tenant"));
-	/* GiB-seconds in whole thousandths, without a rounding that could not be added up. */
 	printf("%-12s %-24s %7lld %12s %14lld %12s %12s %12lld %10s %12s\n",
 	       name != NULL ? name : tenant, cli_text(l, "module"), cli_number(l, "leases"),
 	       adv_format_duration((uint64_t)cli_number(l, "core_us") * 1000, core, sizeof(core)),

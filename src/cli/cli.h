@@ -37,6 +37,10 @@ json_t *cli_ask(struct adv_node *node, const char *method, const char *path);
 int cli_ask_and_print(const struct cli_common *common, const char *method, const char *path,
 		      void (*print)(const json_t *answer));
 
+/* The same, with an object, which it releases; waits for the answer so long. */
+int cli_post_and_print(const struct cli_common *common, const char *path, json_t *body,
+		       uint32_t timeout_ms, void (*print)(const json_t *answer));
+
 /* Prints the object as JSON on standard output and releases it. EXIT_SUCCESS, or EXIT_FAILURE when it could not be written. */
 int cli_print_json(json_t *object);
 

@@ -45,7 +45,7 @@ static int examine(struct adv_patient *patient, bool json)
 		struct adv_finding finding = {0};
 		if (check->tries && patient->root[0] != '\0')
 			continue;
-		check->look(patient, &finding);
+		adv_check_make(check, patient, &finding);
 		counts[finding.verdict]++;
 		json_array_append_new(all, one_json(check->name, &finding));
 		if (!json)
@@ -80,7 +80,7 @@ static int root_of(const char *text, char *root, size_t size)
 
 int cli_doctor(int argc, char **argv, const struct cli_command *self)
 {
-	static char root[512], config[512];
+	static char root[512];
 	const char *root_text = NULL, *config_text = NULL;
 	struct cli_common common = {0};
 	const struct cli_option options[] = {
@@ -95,13 +95,6 @@ int cli_doctor(int argc, char **argv, const struct cli_command *self)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
 	if (root_text != NULL && root_of(root_text, root, sizeof(root)) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
-	if (config_text != NULL && config_text[0] != '/') {
-		char here[256];
-		if (getcwd(here, sizeof(here)) == NULL)
-			return cli_error("doctor: give --config an absolute path");
-		snprintf(config, sizeof(config), "%s/%.200s", here, config_text);
-		config_text = config;
-	}
 	adv_log_init("adverb", ADV_LOG_ERROR);
 	struct adv_patient patient = {
 		.root = root, .config_file = config_text, .host = common.host, .uid = geteuid()};

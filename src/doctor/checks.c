@@ -20,12 +20,12 @@ static const struct adv_check checks[] = {
 	{"open files", adv_look_files, false},
 	{"io_uring works", adv_try_ring, true},
 	{"sandbox works", adv_try_sandbox, true},
-	{"hostile tenants", adv_try_uids, true},
-	{"memory limit", adv_try_memory_limit, true},
-	{"cpu limit", adv_try_cpu_limit, true},
-	{"freezer", adv_try_freezer, true},
-	{"Landlock", adv_try_landlock, true},
-	{"core scheduling", adv_try_core_scheduling, true},
+	{"hostile tenants", NULL, true, "uids"},
+	{"memory limit", NULL, true, "memory limit"},
+	{"cpu limit", NULL, true, "cpu limit"},
+	{"freezer", NULL, true, "freezer"},
+	{"Landlock", NULL, true, "Landlock"},
+	{"core scheduling", NULL, true, "core scheduling"},
 	{"speculation", adv_look_speculation, false},
 	{"cores", adv_look_cores, false},
 	{"clock", adv_look_clock, false},
@@ -39,6 +39,15 @@ static const struct adv_check checks[] = {
 const struct adv_check *adv_check_at(size_t index)
 {
 	return index < sizeof(checks) / sizeof(checks[0]) ? &checks[index] : NULL;
+}
+
+void adv_check_make(const struct adv_check *check, struct adv_patient *patient,
+		    struct adv_finding *finding)
+{
+	if (check->wall != NULL)
+		adv_try_wall(patient, finding, check->wall);
+	else
+		check->look(patient, finding);
 }
 
 const char *adv_verdict_name(enum adv_verdict verdict)

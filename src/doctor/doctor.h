@@ -43,16 +43,23 @@ struct adv_patient {
 	struct adv_warden_facts facts;
 	char why_not[ADV_REASON_MAX]; /* no facts: what the warden said */
 	uint64_t build_us;	      /* that a sandbox took */
+	/* Filled in by the first question to a node. */
+	bool asked, node_tells;
+	uint32_t node_lacks; /* bit i: adv_wall_at(i) does not stand there */
 };
 
 struct adv_check {
 	const char *name;
 	void (*look)(struct adv_patient *patient, struct adv_finding *finding);
-	bool tries; /* the machine itself, not its files: left out where a root was named */
+	bool tries;	  /* the machine itself, not its files: left out where a root was named */
+	const char *wall; /* with adv_try_wall() instead of look */
 };
 
 /* By number from 0; NULL at the end. In the order to be shown. */
 const struct adv_check *adv_check_at(size_t index);
+
+void adv_check_make(const struct adv_check *check, struct adv_patient *patient,
+		    struct adv_finding *finding);
 
 const char *adv_verdict_name(enum adv_verdict verdict); /* "ok", "weak", "bad" */
 
@@ -88,11 +95,8 @@ void adv_try_sandbox(struct adv_patient *patient, struct adv_finding *finding);
 void adv_try_ring(struct adv_patient *patient, struct adv_finding *finding);
 void adv_try_devices(struct adv_patient *patient, struct adv_finding *finding);
 void adv_try_node(struct adv_patient *patient, struct adv_finding *finding);
-void adv_try_uids(struct adv_patient *patient, struct adv_finding *finding);
-void adv_try_memory_limit(struct adv_patient *patient, struct adv_finding *finding);
-void adv_try_cpu_limit(struct adv_patient *patient, struct adv_finding *finding);
-void adv_try_freezer(struct adv_patient *patient, struct adv_finding *finding);
-void adv_try_landlock(struct adv_patient *patient, struct adv_finding *finding);
-void adv_try_core_scheduling(struct adv_patient *patient, struct adv_finding *finding);
+
+/* A wall of sandboxes, by its name: as a node that runs says, or a warden that was tried. */
+void adv_try_wall(struct adv_patient *patient, struct adv_finding *finding, const char *name);
 
 #endif

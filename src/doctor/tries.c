@@ -35,17 +35,12 @@ void adv_try_configuration(struct adv_patient *p, struct adv_finding *f)
 	char *argv[] = {"serve", "--config", (char *)p->config_file, NULL};
 	int rc = adv_config_parse(p->config_file != NULL ? 3 : 1, argv, &config, reason,
 				  sizeof(reason));
-	if (rc < 0) {
+	/* The warden reads it too, by a path that is absolute. */
+	if (config.config_file[0] != '\0')
+		p->config_file = config.config_file;
+	if (rc < 0)
 		adv_find(f, ADV_CHECK_BAD, NULL, "%s", reason);
-		return;
-	}
-	/* The warden reads it too. */
-	if (config.config_file[0] != '\0' && p->config_file == NULL) {
-		static char found[ADV_CONFIG_PATH_MAX];
-		snprintf(found, sizeof(found), "%s", config.config_file);
-		p->config_file = found;
-	}
-	if (config.config_file[0] == '\0')
+	else if (config.config_file[0] == '\0')
 		adv_find(f, ADV_CHECK_OK, NULL, "no file: the defaults");
 	else
 		adv_find(f, ADV_CHECK_OK, NULL, "%s", config.config_file);
@@ -75,10 +70,7 @@ void adv_try_ring(struct adv_patient *p, struct adv_finding *f)
 /* The next record of the warden; its descriptors go to fds. False: none in time. */
 static bool hear(int socket, void *record, size_t size, int *fds, unsigned nr)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * 2)];
-		struct cmsghdr align;
-	} control;
+	union adv_passing control;
 	struct iovec iov = {.iov_base = record, .iov_len = size};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
@@ -156,85 +148,62 @@ void adv_try_sandbox(struct adv_patient *p, struct adv_finding *f)
 
 /* ---- walls that depend on the machine ---- */
 
-/*
- * A running node knows better: what it may use of cgroups is its service's, not this shell's. 1: the wall stands there, 0: it
- * does not, -1: no node tells.
- */
-static int node_says(const struct adv_patient *p, const char *wall)
+/* Which of the walls the node says that it does not have. */
+static void note_lacks(struct adv_patient *p, const json_t *weaker)
+{
+	size_t k;
+	json_t *entry;
+	const struct adv_wall *w;
+	p->node_tells = json_is_array(weaker);
+	json_array_foreach (weaker, k, entry) {
+		const char *name = json_string_value(json_object_get(entry, "wall"));
+		for (unsigned i = 0; name != NULL && (w = adv_wall_at(i)) != NULL; i++)
+			if (strcmp(name, w->name) == 0)
+				p->node_lacks |= 1u << i;
+	}
+}
+
+/* A running node knows better: what it may use of cgroups is its service's, not this shell's. */
+static void ask_node(struct adv_patient *p)
 {
 	struct adv_node *node;
 	struct adv_control_reply reply = {0};
-	int stands = -1;
-	size_t i;
-	json_t *w;
+	if (p->asked)
+		return;
+	p->asked = true;
 	if (adv_connect(p->host, &node) != ADV_OK)
-		return -1;
+		return;
 	if (adv_control(node, "GET", "/v1/status", NULL, 0, 0, &reply) == ADV_OK) {
 		json_t *status = json_loadb(reply.body, reply.body_size, 0, NULL);
-		json_t *weaker = json_object_get(json_object_get(status, "sandbox"), "weaker");
-		stands = json_is_array(weaker) ? 1 : -1;
-		json_array_foreach (weaker, i, w) {
-			const char *name = json_string_value(json_object_get(w, "wall"));
-			if (name != NULL && strcmp(name, wall) == 0)
-				stands = 0;
-		}
+		note_lacks(p, json_object_get(json_object_get(status, "sandbox"), "weaker"));
 		json_decref(status);
 	}
 	adv_control_reply_free(&reply);
 	adv_disconnect(node);
-	return stands;
 }
 
-static void by_facts(struct adv_patient *p, struct adv_finding *f, const char *name)
+void adv_try_wall(struct adv_patient *p, struct adv_finding *f, const char *name)
 {
-	const struct adv_wall *w = NULL;
-	for (size_t i = 0; (w = adv_wall_at(i)) != NULL && strcmp(w->name, name) != 0; i++)
-		;
+	const struct adv_wall *w;
+	unsigned i = 0;
+	while ((w = adv_wall_at(i)) != NULL && strcmp(w->name, name) != 0)
+		i++;
 	if (w == NULL) {
 		adv_find(f, ADV_CHECK_BAD, NULL, "no wall is called %s: a bug of adverb's", name);
 		return;
 	}
-	int running = node_says(p, name);
-	if (running < 0)
+	ask_node(p);
+	if (!p->node_tells)
 		try_warden(p);
-	if (running < 0 && !p->has_facts)
+	if (!p->node_tells && !p->has_facts) {
 		adv_find(f, ADV_CHECK_BAD, NULL, "not known, for no sandbox could be built");
-	else if (running == 1 || (running < 0 && w->stands(&p->facts)))
-		adv_find(f, ADV_CHECK_OK, NULL, "%s%s", w->good,
-			 running == 1 ? " (so the node says that runs here)" : "");
+		return;
+	}
+	const char *by = p->node_tells ? " (so the node says that runs here)" : "";
+	if (p->node_tells ? (p->node_lacks >> i & 1) == 0 : w->stands(&p->facts))
+		adv_find(f, ADV_CHECK_OK, NULL, "%s%s", w->good, by);
 	else
-		adv_find(f, ADV_CHECK_WEAK, w->remedy, "%s%s", w->weak,
-			 running == 0 ? " (so the node says that runs here)" : "");
-}
-
-void adv_try_uids(struct adv_patient *p, struct adv_finding *f)
-{
-	by_facts(p, f, "uids");
-}
-
-void adv_try_memory_limit(struct adv_patient *p, struct adv_finding *f)
-{
-	by_facts(p, f, "memory limit");
-}
-
-void adv_try_cpu_limit(struct adv_patient *p, struct adv_finding *f)
-{
-	by_facts(p, f, "cpu limit");
-}
-
-void adv_try_freezer(struct adv_patient *p, struct adv_finding *f)
-{
-	by_facts(p, f, "freezer");
-}
-
-void adv_try_landlock(struct adv_patient *p, struct adv_finding *f)
-{
-	by_facts(p, f, "Landlock");
-}
-
-void adv_try_core_scheduling(struct adv_patient *p, struct adv_finding *f)
-{
-	by_facts(p, f, "core scheduling");
+		adv_find(f, ADV_CHECK_WEAK, w->remedy, "%s%s", w->weak, by);
 }
 
 /* ---- devices ---- */
