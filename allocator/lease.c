@@ -498,7 +498,6 @@ struct adv_lease_entry *adv_leases_next(const struct adv_leases *l,
 void adv_leases_stats(const struct adv_leases *l, struct adv_leases_stats *stats)
 {
 	*stats = l->counts;
-	stats->cores_max = l->cores_max;
 	stats->memory_total = l->options.memory_bytes;
 	stats->memory_free = l->options.memory_bytes - l->memory_used;
 }

@@ -129,7 +129,7 @@ struct adv_lease_entry *adv_leases_next(const struct adv_leases *leases,
 
 struct adv_leases_stats {
 	uint32_t live;
-	uint32_t cores_used, cores_max; /* UINT32_MAX: not limited */
+	uint32_t cores_used;
 	uint64_t memory_free, memory_total;
 	uint64_t granted, refused, expired, released, revoked, failed;
 };

@@ -34,7 +34,6 @@ struct adv_bill {
 	uint64_t memory_bytes; /* for each worker */
 	int64_t began_ms,
 		seen_ms; /* wall clock, since 1970: its grant, and up to when it is counted */
-	bool ended;
 	struct adv_ledger_line used;
 };
 

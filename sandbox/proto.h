@@ -111,7 +111,6 @@ struct adv_death {
 	uint64_t max_rss_bytes;
 };
 
-/* What HELLO tells: for `status` and for the start banner. */
 enum adv_core_scheduling {
 	ADV_CORE_SCHEDULING_MISSING, /* the kernel has none (CONFIG_SCHED_CORE) */
 	ADV_CORE_SCHEDULING_NO_SMT, /* cores have one hardware thread each: there is nothing to do */
@@ -124,6 +123,7 @@ enum adv_speculation {
 	ADV_SPECULATION_INDIRECT_BRANCH = 2,
 };
 
+/* What HELLO tells: for `status` and for the start banner. */
 struct adv_warden_facts {
 	uint32_t proto; /* ADV_WARDEN_PROTO */
 	uint32_t

@@ -16,15 +16,12 @@ static json_t *line_json(const struct adv_control *c, const struct adv_ledger_li
 			 uint64_t cost)
 {
 	const char *name = adv_tenants_name(c->options.tenants, l->tenant);
-	return json_pack("{s:I, s:s*, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "tenant", (json_int_t)l->tenant, "tenant_name", name, "module", l->module,
-			 "leases", (json_int_t)l->leases, "core_us",
-			 (json_int_t)l->allocated_core_us, "mib_ms",
-			 (json_int_t)l->allocated_mib_ms, "executed_us", (json_int_t)l->executed_us,
-			 "polled_us", (json_int_t)l->polled_us, "cpu_us", (json_int_t)l->cpu_us,
-			 "calls", (json_int_t)l->calls, "failures", (json_int_t)l->failures,
-			 "bytes", (json_int_t)l->bytes, "cost_millionths",
-			 (json_int_t)(cost > INT64_MAX ? INT64_MAX : cost));
+	json_t *line = adv_ledger_line_json(l);
+	if (name != NULL)
+		json_object_set_new(line, "tenant_name", json_string(name));
+	json_object_set_new(line, "cost_millionths",
+			    json_integer((json_int_t)(cost > INT64_MAX ? INT64_MAX : cost)));
+	return line;
 }
 
 static json_t *bill_json(const struct adv_control *c, const struct adv_bill_sums *sums)

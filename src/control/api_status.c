@@ -78,25 +78,25 @@ static json_t *leases_json(const struct adv_leases_stats *s, uint32_t waiting)
 			 (json_int_t)s->failed);
 }
 
+json_t *adv_ledger_line_json(const struct adv_ledger_line *l)
+{
+	return json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tenant",
+			 (json_int_t)l->tenant, "module", l->module, "leases",
+			 (json_int_t)l->leases, "core_us", (json_int_t)l->allocated_core_us,
+			 "mib_ms", (json_int_t)l->allocated_mib_ms, "executed_us",
+			 (json_int_t)l->executed_us, "polled_us", (json_int_t)l->polled_us,
+			 "cpu_us", (json_int_t)l->cpu_us, "calls", (json_int_t)l->calls, "failures",
+			 (json_int_t)l->failures, "bytes", (json_int_t)l->bytes);
+}
+
 /* A tenant sees its own lines, root all of them. */
 static json_t *usage_json(const struct adv_control *c, uint32_t tenant)
 {
 	json_t *usage = json_array();
 	const struct adv_ledger_line *l;
-	for (size_t i = 0; (l = adv_ledger_at(c->ledger, i)) != NULL; i++) {
-		if (l->tenant != tenant && tenant != 0)
-			continue;
-		json_array_append_new(
-			usage, json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-					 "tenant", (json_int_t)l->tenant, "module", l->module,
-					 "leases", (json_int_t)l->leases, "core_us",
-					 (json_int_t)l->allocated_core_us, "mib_ms",
-					 (json_int_t)l->allocated_mib_ms, "executed_us",
-					 (json_int_t)l->executed_us, "polled_us",
-					 (json_int_t)l->polled_us, "cpu_us", (json_int_t)l->cpu_us,
-					 "calls", (json_int_t)l->calls, "failures",
-					 (json_int_t)l->failures, "bytes", (json_int_t)l->bytes));
-	}
+	for (size_t i = 0; (l = adv_ledger_at(c->ledger, i)) != NULL; i++)
+		if (l->tenant == tenant || tenant == 0)
+			json_array_append_new(usage, adv_ledger_line_json(l));
 	return usage;
 }
 

@@ -191,8 +191,8 @@ void adv_workers_kill(struct adv_held *held);
 void adv_workers_watch(struct adv_control *control);
 void adv_workers_timers_init(struct adv_control *control);
 
-/* A line of the ledger for this lease, with nothing in it yet. */
-struct adv_ledger_line adv_workers_bill(const struct adv_held *held);
+/* The lease is granted: it is counted, and has a bill from now on. */
+void adv_workers_begin_bill(struct adv_held *held);
 
 /* Puts processor time that a module used outside of any lease on its owner's line; `user` is the control. */
 void adv_workers_spent(void *user, const struct adv_module *module, uint64_t cpu_ns);
@@ -276,6 +276,7 @@ void adv_api_resume(struct adv_control *control, struct adv_http_request *reques
 void adv_drain_look(struct adv_control *control); /* a lease is over: are the cores idle? */
 json_t *adv_drain_json(const struct adv_control *control); /* NULL: the node is not drained */
 json_t *adv_api_status(struct adv_control *control, uint32_t tenant);
+json_t *adv_ledger_line_json(const struct adv_ledger_line *line);
 
 /* The module of a path's name as the peer sees it; NULL: refused already. */
 struct adv_module *adv_api_module(struct adv_control *control, struct adv_http_request *request,

@@ -191,9 +191,7 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 		adv_sandboxes_module_used(c->sandboxes, module);
 	adv_held_schedule(c);
 	adv_workers_watch(c);
-	struct adv_ledger_line opened = adv_workers_bill(h);
-	opened.leases = h->bill.used.leases = 1;
-	adv_ledger_add(c->ledger, &opened);
+	adv_workers_begin_bill(h);
 	*out = h;
 	return ADV_OK;
 }

@@ -23,7 +23,7 @@ static struct adv_ledger_line bill(uint32_t tenant, const struct adv_module *mod
 	return line;
 }
 
-struct adv_ledger_line adv_workers_bill(const struct adv_held *h)
+static struct adv_ledger_line bill_of(const struct adv_held *h)
 {
 	return bill(h->entry->wish.tenant, h->module);
 }
@@ -191,7 +191,7 @@ static void worker_died(struct adv_claim *claim, const struct adv_death *death, 
 {
 	struct adv_worker_slot *w = claim->user;
 	struct adv_held *h = w->held;
-	struct adv_ledger_line used = adv_workers_bill(h);
+	struct adv_ledger_line used = bill_of(h);
 	used.cpu_us = death->cpu_ns / ADV_US;
 	adv_workers_count(h);
 	charge(h, &used);
@@ -317,7 +317,7 @@ void adv_workers_count(struct adv_held *h)
 	const struct adv_lease_wish *wish = &h->entry->wish;
 	uint64_t now = adv_clock_boottime_ns();
 	uint64_t elapsed_us = (now - h->counted_ns) / ADV_US;
-	struct adv_ledger_line used = adv_workers_bill(h);
+	struct adv_ledger_line used = bill_of(h);
 	used.allocated_core_us = adv_ledger_product(elapsed_us, wish->workers);
 	used.allocated_mib_ms =
 		adv_ledger_product(used.allocated_core_us, wish->memory_bytes / ADV_MIB) / 1000;
@@ -338,37 +338,40 @@ void adv_workers_count(struct adv_held *h)
 
 #define BILLS_AT_ONCE 64
 
-static void fill_bill(struct adv_held *h)
+static int64_t wall_ms(void)
 {
-	const struct adv_lease_entry *e = h->entry;
-	struct adv_bill *b = &h->bill;
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	b->seen_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	if (b->began_ms == 0) {
-		struct adv_ledger_line names = adv_workers_bill(h);
-		b->began_ms =
-			b->seen_ms - (int64_t)((adv_clock_boottime_ns() - e->granted_ns) / ADV_MS);
-		b->lease = e->id;
-		b->workers = e->wish.workers;
-		b->memory_bytes = e->wish.memory_bytes;
-		b->used.tenant = names.tenant;
-		memcpy(b->used.module, names.module, sizeof(b->used.module));
-		snprintf(b->run, sizeof(b->run), "%s", h->control->started);
-	}
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void adv_workers_begin_bill(struct adv_held *h)
+{
+	struct adv_ledger_line opened = bill_of(h);
+	struct adv_bill *b = &h->bill;
+	opened.leases = 1;
+	b->lease = h->entry->id;
+	b->workers = h->entry->wish.workers;
+	b->memory_bytes = h->entry->wish.memory_bytes;
+	b->began_ms = wall_ms();
+	b->used.tenant = opened.tenant;
+	memcpy(b->used.module, opened.module, sizeof(b->used.module));
+	snprintf(b->run, sizeof(b->run), "%s", h->control->started);
+	charge(h, &opened);
 }
 
 /* One transaction for many: the registry's thread waits for the disk for each. */
 static void store_bills(struct adv_control *c)
 {
 	static struct adv_bill bills[BILLS_AT_ONCE];
+	int64_t now_ms = wall_ms();
 	size_t n = 0;
 	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
 	     e = adv_leases_next(c->leases, e)) {
 		struct adv_held *h = e->user;
-		if (h == NULL)
+		if (h == NULL || h->bill.used.leases == 0)
 			continue;
-		fill_bill(h);
+		h->bill.seen_ms = now_ms;
 		bills[n++] = h->bill;
 		if (n == BILLS_AT_ONCE) {
 			adv_registry_store_bills(c->registry, bills, n);
@@ -383,8 +386,7 @@ void adv_workers_settle(struct adv_held *h)
 {
 	if (h->bill.used.leases == 0)
 		return; /* it was never granted */
-	fill_bill(h);
-	h->bill.ended = true;
+	h->bill.seen_ms = wall_ms();
 	adv_registry_store_bills(h->control->registry, &h->bill, 1);
 }
 

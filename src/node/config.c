@@ -284,13 +284,27 @@ static char *read_line(char *text, int size, void *user)
 	return fgets(text, size, r->file);
 }
 
+/* Of a line that another module has read: 1, or 0 with its reason. */
+static int taken(struct reading *r, int rc, const char *what)
+{
+	r->error = rc;
+	if (rc < 0)
+		snprintf(r->reason, r->size, "%s:%d: %s", r->config->config_file, r->line, what);
+	return rc == 0;
+}
+
 static int tenant_value(struct reading *r, const char *tenant, const char *name, const char *value)
 {
 	char what[ADV_REASON_MAX];
-	r->error = adv_tenants_set(&r->config->tenants, tenant, name, value, what, sizeof(what));
-	if (r->error < 0)
-		snprintf(r->reason, r->size, "%s:%d: %s", r->config->config_file, r->line, what);
-	return r->error == 0;
+	int rc = adv_tenants_set(&r->config->tenants, tenant, name, value, what, sizeof(what));
+	return taken(r, rc, what);
+}
+
+static int limit_value(struct reading *r, const char *name, const char *value)
+{
+	char what[ADV_REASON_MAX];
+	int rc = adv_tenants_limit(&r->config->tenants, name, value, what, sizeof(what));
+	return taken(r, rc, what);
 }
 
 static int price_value(struct reading *r, const char *name, const char *value)
@@ -320,15 +334,6 @@ static int price_value(struct reading *r, const char *name, const char *value)
 		r->config->config_file, r->line, name, value);
 	r->error = -EINVAL;
 	return 0;
-}
-
-static int limit_value(struct reading *r, const char *name, const char *value)
-{
-	char what[ADV_REASON_MAX];
-	r->error = adv_tenants_limit(&r->config->tenants, name, value, what, sizeof(what));
-	if (r->error < 0)
-		snprintf(r->reason, r->size, "%s:%d: %s", r->config->config_file, r->line, what);
-	return r->error == 0;
 }
 
 static int file_value(void *user, const char *section, const char *name, const char *value)

@@ -63,12 +63,16 @@ int adv_store_put_bills(struct adv_store *store, const struct adv_bill *bills, s
 int adv_store_sum_bills(struct adv_store *store, int64_t since_ms, int64_t tenant,
 			struct adv_ledger_line **lines, size_t *nr); /* the caller frees *lines */
 
-/* ---- bills.c: SQLite's result codes ---- */
+/* ---- accounts.c: SQLite's result codes ---- */
 
-int adv_bills_prepare(sqlite3 *db);
-int adv_bills_put(sqlite3 *db, const struct adv_bill *bills, size_t n);
-int adv_bills_sum(sqlite3 *db, int64_t since_ms, int64_t tenant, struct adv_ledger_line **lines,
-		  size_t *nr);
+int adv_accounts_prepare(sqlite3 *db);
+int adv_accounts_put_ledger(sqlite3 *db, const struct adv_ledger_line *lines, size_t n);
+int adv_accounts_read_ledger(sqlite3 *db,
+			     void (*each)(void *user, const struct adv_ledger_line *line),
+			     void *user);
+int adv_accounts_put_bills(sqlite3 *db, const struct adv_bill *bills, size_t n);
+int adv_accounts_sum_bills(sqlite3 *db, int64_t since_ms, int64_t tenant,
+			   struct adv_ledger_line **lines, size_t *nr);
 
 /* Frees a module that nobody refers to. */
 void adv_module_free(struct adv_module *m);

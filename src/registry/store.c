@@ -31,13 +31,7 @@ static const char schema[] =
 	" PRIMARY KEY(module, number)) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS listed("
 	" module INTEGER NOT NULL REFERENCES module(id) ON DELETE CASCADE,"
-	" tenant INTEGER NOT NULL, PRIMARY KEY(module, tenant)) WITHOUT ROWID;"
-	"CREATE TABLE IF NOT EXISTS ledger("
-	" tenant INTEGER NOT NULL, module TEXT NOT NULL, leases INTEGER NOT NULL,"
-	" core_us INTEGER NOT NULL, mib_ms INTEGER NOT NULL, executed_us INTEGER NOT NULL,"
-	" polled_us INTEGER NOT NULL, cpu_us INTEGER NOT NULL, calls INTEGER NOT NULL,"
-	" failures INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY(tenant, module)) WITHOUT "
-	"ROWID;";
+	" tenant INTEGER NOT NULL, PRIMARY KEY(module, tenant)) WITHOUT ROWID;";
 
 /* From version 1, which had two sets of libraries where there are profiles now: the same numbers, the same meaning. */
 static const char from_1[] = "ALTER TABLE module RENAME COLUMN libraries TO profile;"
@@ -179,7 +173,7 @@ static int prepare(struct adv_store *s, const char *path, char *reason, size_t s
 	if (rc == SQLITE_OK)
 		rc = read_identity(s, reason, size);
 	if (rc == SQLITE_OK)
-		rc = adv_bills_prepare(s->db);
+		rc = adv_accounts_prepare(s->db);
 	if (rc == SQLITE_OK)
 		rc = run(s, "COMMIT");
 	if (rc == SQLITE_OK)
@@ -458,73 +452,26 @@ enum adv_status adv_store_remove(struct adv_store *s, uint32_t owner, const char
 	return rc == SQLITE_OK ? ADV_OK : refuse(s, rc, "cannot remove the module", reason, size);
 }
 
-/* ---- the ledger ---- */
-
-/* SQLite's integers are signed: a saturated sum is stored as its greatest one. */
-static sqlite3_int64 clamp(uint64_t n)
-{
-	return n > INT64_MAX ? INT64_MAX : (sqlite3_int64)n;
-}
+/* ---- accounts ---- */
 
 int adv_store_put_ledger(struct adv_store *s, const struct adv_ledger_line *lines, size_t n)
 {
-	sqlite3_stmt *q = NULL;
-	int rc = run(s, "BEGIN IMMEDIATE");
-	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v2(
-			s->db,
-			"INSERT OR REPLACE INTO ledger VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", -1,
-			&q, NULL);
-	for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
-		const struct adv_ledger_line *l = &lines[i];
-		const uint64_t sums[] = {l->leases,	 l->allocated_core_us, l->allocated_mib_ms,
-					 l->executed_us, l->polled_us,	       l->cpu_us,
-					 l->calls,	 l->failures,	       l->bytes};
-		sqlite3_reset(q);
-		sqlite3_bind_int64(q, 1, l->tenant);
-		sqlite3_bind_text(q, 2, l->module, -1, SQLITE_STATIC);
-		for (int k = 0; k < (int)(sizeof(sums) / sizeof(sums[0])); k++)
-			sqlite3_bind_int64(q, 3 + k, clamp(sums[k]));
-		rc = sqlite3_step(q) == SQLITE_DONE ? SQLITE_OK : sqlite3_errcode(s->db);
-	}
-	sqlite3_finalize(q);
-	if (rc == SQLITE_OK)
-		rc = run(s, "COMMIT");
-	if (rc != SQLITE_OK)
-		run(s, "ROLLBACK");
-	return error_of(rc);
+	return error_of(adv_accounts_put_ledger(s->db, lines, n));
 }
 
 int adv_store_read_ledger(struct adv_store *s,
 			  void (*each)(void *user, const struct adv_ledger_line *line), void *user)
 {
-	sqlite3_stmt *q;
-	int rc = sqlite3_prepare_v2(s->db, "SELECT * FROM ledger ORDER BY tenant, module", -1, &q,
-				    NULL);
-	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
-		rc = sqlite3_step(q);
-		if (rc != SQLITE_ROW)
-			break;
-		struct adv_ledger_line l = {.tenant = (uint32_t)sqlite3_column_int64(q, 0)};
-		uint64_t *const sums[] = {&l.leases,	  &l.allocated_core_us, &l.allocated_mib_ms,
-					  &l.executed_us, &l.polled_us,		&l.cpu_us,
-					  &l.calls,	  &l.failures,		&l.bytes};
-		snprintf(l.module, sizeof(l.module), "%s", (const char *)sqlite3_column_text(q, 1));
-		for (int k = 0; k < (int)(sizeof(sums) / sizeof(sums[0])); k++)
-			*sums[k] = (uint64_t)sqlite3_column_int64(q, 2 + k);
-		each(user, &l);
-	}
-	sqlite3_finalize(q);
-	return rc == SQLITE_DONE ? 0 : error_of(rc);
+	return error_of(adv_accounts_read_ledger(s->db, each, user));
 }
 
 int adv_store_put_bills(struct adv_store *s, const struct adv_bill *bills, size_t n)
 {
-	return error_of(adv_bills_put(s->db, bills, n));
+	return error_of(adv_accounts_put_bills(s->db, bills, n));
 }
 
 int adv_store_sum_bills(struct adv_store *s, int64_t since_ms, int64_t tenant,
 			struct adv_ledger_line **lines, size_t *nr)
 {
-	return error_of(adv_bills_sum(s->db, since_ms, tenant, lines, nr));
+	return error_of(adv_accounts_sum_bills(s->db, since_ms, tenant, lines, nr));
 }

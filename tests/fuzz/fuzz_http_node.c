@@ -281,6 +281,11 @@ json_t *adv_api_status(struct adv_control *control, uint32_t tenant)
 	return json_pack("{s:i}", "tenant", (int)tenant);
 }
 
+json_t *adv_ledger_line_json(const struct adv_ledger_line *line)
+{
+	return json_pack("{s:I}", "tenant", (json_int_t)line->tenant);
+}
+
 void adv_api_logs(struct adv_control *control, struct adv_http_request *request, const char *name)
 {
 	if (adv_api_module(control, request, name) != NULL)
