@@ -38,6 +38,29 @@ struct adv_cores {
 	uint32_t nr_pollers;
 };
 
+static const char *const oversubscribe_names[] = {
+	[ADV_OVERSUBSCRIBE_NO] = "no",
+	[ADV_OVERSUBSCRIBE_BUSY] = "busy",
+	[ADV_OVERSUBSCRIBE_TURNS] = "turns",
+};
+
+const char *adv_oversubscribe_name(enum adv_oversubscribe oversubscribe)
+{
+	return oversubscribe_names[oversubscribe];
+}
+
+int adv_oversubscribe_parse(const char *name, enum adv_oversubscribe *oversubscribe)
+{
+	for (unsigned i = 0; i < sizeof(oversubscribe_names) / sizeof(oversubscribe_names[0]);
+	     i++) {
+		if (strcmp(name, oversubscribe_names[i]) == 0) {
+			*oversubscribe = (enum adv_oversubscribe)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 /* ---- reading the machine ---- */
 
 static int read_topology(hwloc_topology_t *out)
@@ -349,7 +372,7 @@ static struct cpu *next_place(const struct adv_cores *c, uint32_t tenant, int no
 {
 	struct cpu *cpu = best(c, tenant, node, false);
 	*shared = cpu == NULL || cpu->house;
-	if (cpu == NULL && c->oversubscribe == ADV_OVERSUBSCRIBE_AUTO)
+	if (cpu == NULL && c->oversubscribe != ADV_OVERSUBSCRIBE_NO)
 		cpu = best(c, tenant, node, true);
 	return cpu;
 }

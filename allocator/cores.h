@@ -19,8 +19,14 @@ enum adv_core_role {
 
 enum adv_oversubscribe {
 	ADV_OVERSUBSCRIBE_NO, /* a worker has its core to itself, or there is no lease */
-	ADV_OVERSUBSCRIBE_AUTO, /* cores are shared when all are taken; who shares yields while it spins */
+	ADV_OVERSUBSCRIBE_BUSY, /* cores are shared when all are taken; a core runs one call at a time, others are told ADV_BUSY */
+	ADV_OVERSUBSCRIBE_TURNS, /* cores are shared when all are taken; calls take turns on them */
 };
+
+/* "no", "busy", "turns". */
+const char *adv_oversubscribe_name(enum adv_oversubscribe oversubscribe);
+int adv_oversubscribe_parse(const char *name,
+			    enum adv_oversubscribe *oversubscribe); /* 0 or -EINVAL */
 
 struct adv_cores_options {
 	const char *

@@ -298,7 +298,8 @@ enum adv_status adv_leases_grant(struct adv_leases *l, const struct adv_lease_wi
 		return no_capacity(l, wish, now_ns, reason, size, "memory in the node", 1, 0);
 	if (adv_cores_take(l->options.cores, wish->tenant, wish->workers, n->entry.places) < 0) {
 		free(n);
-		return no_capacity(l, wish, now_ns, reason, size, "cores", wish->workers,
+		return no_capacity(l, wish, now_ns, reason, size,
+				   "cores (each has one worker: oversubscribe = no)", wish->workers,
 				   adv_cores_free(l->options.cores));
 	}
 	if (l->options.shares != NULL &&

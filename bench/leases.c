@@ -289,7 +289,7 @@ static void table(unsigned long rounds)
 	struct adv_cores *cores;
 	struct adv_leases *leases;
 	struct adv_shares *shares;
-	const struct adv_cores_options co = {.oversubscribe = ADV_OVERSUBSCRIBE_AUTO};
+	const struct adv_cores_options co = {.oversubscribe = ADV_OVERSUBSCRIBE_TURNS};
 	const struct adv_shares_options so = {.each = {.leases = 3000}};
 	if (adv_cores_create(&co, &cores, reason, sizeof(reason)) < 0)
 		die("the core map", reason);

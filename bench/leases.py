@@ -33,7 +33,7 @@ class Node:
         self.socket = os.path.join(self.directory, "adverb.sock")
         self.program = os.path.join(build, "src", "adverb")
         self.log = open(os.path.join(self.directory, "log"), "wb")
-        self.process = subprocess.Popen([self.program, "serve", "--state", os.path.join(self.directory, "state"), "--listen", f"unix:{self.socket}",
+        self.process = subprocess.Popen([self.program, "serve", "--oversubscribe", "turns", "--state", os.path.join(self.directory, "state"), "--listen", f"unix:{self.socket}",
                                          "--memory", "256GiB", "--max-sandboxes", "4096", "--pool-hot", "4", "--log-level", "error"],
                                         stdout=self.log, stderr=self.log)
         self.cli("deploy", "bench", os.path.join(build, "tests", "hostile", "hostile_echo.so"))

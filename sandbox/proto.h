@@ -56,11 +56,18 @@ enum adv_sandbox_order_type {
 	ADV_ORDER_LOAD =
 		1, /* [module]: load and run constructors; report LOADED or FAILED; wait for SERVE */
 	ADV_ORDER_INSPECT, /* [module]: the same, and report every function: for deploy */
-	ADV_ORDER_SERVE, /* [req read-only, cpl, slots, eventfd]: map the lane, close everything, serve for ever */
-	ADV_ORDER_LOAD_AND_SERVE, /* [module, req, cpl, slots, eventfd]: a claim from the cold pool */
+	ADV_ORDER_SERVE, /* [req read-only, cpl, slots, eventfd, and with `core` the core's page]: map the lane, close everything, serve for ever */
+	ADV_ORDER_LOAD_AND_SERVE, /* [module, and what SERVE has]: a claim from the cold pool */
 };
 
-#define ADV_ORDER_FDS_MAX 5
+/* Other leases may come to the worker's core: see lane/core_line.h. */
+enum adv_order_core {
+	ADV_ORDER_CORE_OWN,   /* they may not */
+	ADV_ORDER_CORE_TURNS, /* calls take turns there, as the kernel schedules them */
+	ADV_ORDER_CORE_BUSY,  /* one call runs at a time: ADV_BUSY for the others */
+};
+
+#define ADV_ORDER_FDS_MAX 6
 
 struct adv_sandbox_order {
 	uint32_t type;						/* enum adv_sandbox_order_type */
@@ -70,8 +77,26 @@ struct adv_sandbox_order {
 	uint16_t yield;	       /* 1: the core is shared */
 	uint16_t checked;      /* 1: a verbs lane: entries carry checksums */
 	uint64_t generation;
-	uint64_t hot_us; /* UINT64_MAX: always; ADV_HOT_US_AUTO: learned */
+	uint64_t core_worker; /* with `core`: who it is there, not 0 */
+	uint32_t core;	      /* enum adv_order_core */
+	uint32_t unused;      /* 0 */
+	uint64_t hot_us;      /* UINT64_MAX: always; ADV_HOT_US_AUTO: learned */
 };
+
+/* How many descriptors come with it; 0: it is no order. */
+static inline unsigned adv_order_fds(const struct adv_sandbox_order *order)
+{
+	static const uint8_t first[] = {
+		[ADV_ORDER_LOAD] = 1,
+		[ADV_ORDER_INSPECT] = 1,
+		[ADV_ORDER_SERVE] = 4,
+		[ADV_ORDER_LOAD_AND_SERVE] = 5,
+	};
+	if (order->type >= sizeof(first) || order->core > ADV_ORDER_CORE_BUSY ||
+	    (order->core != ADV_ORDER_CORE_OWN && first[order->type] <= 1))
+		return 0;
+	return first[order->type] + (order->core != ADV_ORDER_CORE_OWN);
+}
 
 struct adv_warden_request {
 	uint32_t type; /* enum adv_warden_request_type */

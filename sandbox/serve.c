@@ -100,6 +100,22 @@ static int map_lane(const struct adv_geometry *g, uint32_t number, const int *fd
 	return rc < 0 ? rc : map_slots(g, number, fds[ADV_LANE_SLOTS], cpl + g->cpl_stride + GUARD);
 }
 
+/* A page that other tenants' workers on this core have too: only this side's own figures depend on it. */
+static int map_core(const struct adv_sandbox_order *order, int fd)
+{
+	struct stat st;
+	if (order->core == ADV_ORDER_CORE_OWN)
+		return 0;
+	if (fstat(fd, &st) < 0 || st.st_size < (off_t)ADV_PAGE)
+		return -EPROTO;
+	void *page = mmap(NULL, ADV_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	server.options.core = page;
+	server.options.core_worker = order->core == ADV_ORDER_CORE_BUSY ? order->core_worker : 0;
+	return 0;
+}
+
 static void touch(void *memory, size_t size)
 {
 	volatile uint8_t *p = memory;
@@ -147,6 +163,9 @@ int adv_serve_prepare(const struct adv_sandbox_order *order, const int *fds,
 	rc = map_lane(g, order->lane, fds);
 	if (rc < 0)
 		return adv_failure_set(failure, -rc, NULL, "could not map its lane");
+	rc = map_core(order, fds[ADV_LANE_FILES + 1]);
+	if (rc < 0)
+		return adv_failure_set(failure, -rc, NULL, "could not map its core's page");
 	return 0;
 }
 

@@ -16,8 +16,8 @@
 void adv_serve_rehearse(void);
 
 /*
- * Checks the three descriptors (req, cpl, slots) against the order and maps this worker's part of them. The descriptors
- * stay the caller's and may be closed afterwards. 0 or -errno with `failure` set.
+ * Checks the descriptors (req, cpl, slots; behind the eventfd the core's page, if the order has one) against the order and maps this worker's part
+ * of them. The descriptors stay the caller's and may be closed afterwards. 0 or -errno with `failure` set.
  */
 int adv_serve_prepare(const struct adv_sandbox_order *order, const int *fds,
 		      const struct adv_ticks *ticks, const struct adv_loaded *module,

@@ -369,15 +369,8 @@ static bool cpu_ok(int32_t cpu)
 
 static bool order_ok(const struct received *r)
 {
-	static const unsigned wanted_fds[] = {
-		[ADV_ORDER_LOAD] = 1,
-		[ADV_ORDER_INSPECT] = 1,
-		[ADV_ORDER_SERVE] = 4,
-		[ADV_ORDER_LOAD_AND_SERVE] = 5,
-	};
 	const struct adv_warden_request *q = &r->request;
-	return q->order.type >= ADV_ORDER_LOAD && q->order.type <= ADV_ORDER_LOAD_AND_SERVE &&
-	       r->nr_fds == wanted_fds[q->order.type] && cpu_ok(q->cpu) &&
+	return r->nr_fds != 0 && r->nr_fds == adv_order_fds(&q->order) && cpu_ok(q->cpu) &&
 	       q->memory_bytes <= ADV_LEASE_MEMORY_MAX;
 }
 

@@ -136,17 +136,6 @@ struct received {
 	unsigned nr_fds;
 };
 
-static unsigned wanted_fds(uint32_t type)
-{
-	static const uint8_t wanted[] = {
-		[ADV_ORDER_LOAD] = 1,
-		[ADV_ORDER_INSPECT] = 1,
-		[ADV_ORDER_SERVE] = 4,
-		[ADV_ORDER_LOAD_AND_SERVE] = 5,
-	};
-	return type < sizeof(wanted) ? wanted[type] : 0;
-}
-
 static void bad_order(int error)
 {
 	struct adv_failure failure;
@@ -180,7 +169,7 @@ static void receive(struct received *r)
 	}
 	if (n != sizeof(r->order) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		bad_order(n < 0 ? errno : EPROTO);
-	if (r->nr_fds == 0 || r->nr_fds != wanted_fds(r->order.type))
+	if (r->nr_fds == 0 || r->nr_fds != adv_order_fds(&r->order))
 		bad_order(EPROTO);
 }
 

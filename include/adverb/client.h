@@ -269,7 +269,8 @@ struct adv_completion {
 
 /*
  * Publishes one call. Does not block, does not allocate; one wake-up system call when the worker sleeps.
- * ADV_BUSY (no slot free: take completions first), ADV_TOO_LARGE, ADV_NO_FUNCTION, ADV_INVALID, or the lease's state.
+ * ADV_BUSY (no slot free: take completions first), ADV_TOO_LARGE, ADV_NO_FUNCTION, ADV_INVALID, or the lease's state. A completion that
+ * says ADV_BUSY was not run: on a node that lets leases share cores, another lease's call has the worker's core. Try again, or elsewhere.
  */
 ADV_API enum adv_status adv_submit(struct adv_lease *lease, const struct adv_request *request,
 				   uint64_t *call_id);

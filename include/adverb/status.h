@@ -34,7 +34,7 @@ extern "C" {
 	X(ADV_VERSION, 67, "the other side speaks another version of the protocol")          \
 	X(ADV_NO_MODULE, 68, "no such module")                                               \
 	X(ADV_TOO_LARGE, 69, "the payload is larger than the slot's capacity")               \
-	X(ADV_BUSY, 70, "every slot of the lease is in use")                                 \
+	X(ADV_BUSY, 70, "every slot of the lease is in use, or another's call has its core") \
 	X(ADV_EXPIRED, 71, "the lease has expired")                                          \
 	X(ADV_REVOKED, 72, "the node has revoked the lease")                                 \
 	X(ADV_BAD_TOKEN, 73, "the lease's token is wrong")                                   \

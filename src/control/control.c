@@ -176,7 +176,8 @@ static int start_lanes(struct adv_control *c, char *reason, size_t size)
 {
 	(void)reason;
 	(void)size;
-	return adv_lanes_create(c->loop, &c->lanes);
+	int rc = adv_core_lines_create(&c->core_lines);
+	return rc < 0 ? rc : adv_lanes_create(c->loop, &c->lanes);
 }
 
 /* Pollers take the CPUs that are named for them, or share the housekeeping's with whoever is there. */
@@ -382,6 +383,7 @@ void adv_control_destroy(struct adv_control *c)
 	if (c->sandboxes != NULL)
 		adv_sandboxes_destroy(c->sandboxes);
 	adv_lanes_destroy(c->lanes);
+	adv_core_lines_destroy(c->core_lines);
 	adv_api_logs_end(c);
 	adv_logs_destroy(c->logs);
 	if (c->registry_watch.active)

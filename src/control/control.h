@@ -6,6 +6,7 @@
  *	api*.c        requests in, answers out
  *	held.c        a lease's life: attach, renewal, end
  *	lanes.c       its shared memory, made ahead
+ *	core_lines.c  pages of cores that leases share
  *	remote*.c     leases over verbs: regions, queue pairs, connections
  *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
  *	deploy.c      a module's way from bytes to the registry
@@ -23,6 +24,7 @@
 #include "allocator/lease.h"
 #include "allocator/ledger.h"
 #include "allocator/queue.h"
+#include "control/core_lines.h"
 #include "control/http.h"
 #include "control/lanes.h"
 #include "control/logs.h"
@@ -82,6 +84,7 @@ struct adv_control {
 	struct adv_logs *logs;
 	struct adv_log_wait *log_waits; /* requests that wait for a line */
 	struct adv_lanes *lanes;
+	struct adv_core_lines *core_lines;
 	struct adv_remotes *remotes;	  /* NULL: no verbs here */
 	struct adv_queue queue;		  /* requests for leases that wait for room */
 	struct adv_timer admission_timer; /* when the queue is looked at again */
@@ -120,6 +123,7 @@ struct adv_worker_slot {
 	struct adv_timer restart;
 	uint32_t failures; /* workers in a row that died before they served */
 	bool timed_out;	   /* killed by the watchdog: its death is a timeout */
+	bool sits;	   /* on its core's line */
 	bool never_served; /* killed by the watchdog, since it did not begin to */
 	uint64_t started_ns;
 };

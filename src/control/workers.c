@@ -71,6 +71,38 @@ static bool remote_runs_itself(const struct adv_held *h)
 	return ADV_TRANSPORT_BENCH && h->is_remote;
 }
 
+/* ---- the core, where leases may share it ---- */
+
+static uint64_t core_worker(const struct adv_worker_slot *w)
+{
+	return w->held->entry->id * ADV_LANES_MAX + w->lane + 1;
+}
+
+/* Its page, for the order, unless *core is OWN; -errno. */
+static int sit(struct adv_worker_slot *w, enum adv_order_core *core)
+{
+	static const enum adv_order_core cores[] = {
+		[ADV_OVERSUBSCRIBE_NO] = ADV_ORDER_CORE_OWN,
+		[ADV_OVERSUBSCRIBE_TURNS] = ADV_ORDER_CORE_TURNS,
+		[ADV_OVERSUBSCRIBE_BUSY] = ADV_ORDER_CORE_BUSY,
+	};
+	struct adv_control *c = w->held->control;
+	*core = cores[c->options.oversubscribe];
+	if (*core == ADV_ORDER_CORE_OWN)
+		return 0;
+	int fd = adv_core_lines_sit(c->core_lines, w->held->entry->places[w->lane].cpu);
+	w->sits = fd >= 0;
+	return fd;
+}
+
+static void rise(struct adv_worker_slot *w)
+{
+	if (w->sits)
+		adv_core_lines_rise(w->held->control->core_lines,
+				    w->held->entry->places[w->lane].cpu, core_worker(w));
+	w->sits = false;
+}
+
 static int send_order(struct adv_worker_slot *w)
 {
 	struct adv_held *h = w->held;
@@ -78,6 +110,10 @@ static int send_order(struct adv_worker_slot *w)
 	const struct adv_lease_wish *wish = &h->entry->wish;
 	const struct adv_core *place = &h->entry->places[w->lane];
 	bool hot = w->claim.hit == ADV_POOL_HIT_HOT;
+	enum adv_order_core core;
+	int page = sit(w, &core);
+	if (page < 0)
+		return page;
 	struct adv_sandbox_order order = {
 		.type = hot ? ADV_ORDER_SERVE : ADV_ORDER_LOAD_AND_SERVE,
 		.lane = w->lane,
@@ -88,6 +124,8 @@ static int send_order(struct adv_worker_slot *w)
 		.nr_functions = h->module->nr_functions,
 		.yield = place->shared,
 		.checked = h->is_remote,
+		.core = core,
+		.core_worker = core_worker(w),
 		/* Calls that the poller runs are of no epoch that the worker knows. */
 		.generation = remote_runs_itself(h) ? adv_generation(UINT16_MAX, 1)
 						    : w->supervisor.generation,
@@ -102,6 +140,8 @@ static int send_order(struct adv_worker_slot *w)
 	fds[n++] = h->memory.shared[ADV_LANE_CPL].rw;
 	fds[n++] = h->memory.shared[ADV_LANE_SLOTS].rw;
 	fds[n++] = h->memory.event_fd;
+	if (core != ADV_ORDER_CORE_OWN)
+		fds[n++] = page;
 	return adv_sandboxes_order(h->control->sandboxes, &w->claim, place->cpu, wish->memory_bytes,
 				   &order, fds, n);
 }
@@ -196,6 +236,7 @@ static void worker_died(struct adv_claim *claim, const struct adv_death *death, 
 	adv_workers_count(h);
 	charge(h, &used);
 	h->nr_live--;
+	rise(w);
 	if (h->entry->state == ADV_LEASE_ENDING) {
 		if (h->nr_live == 0)
 			adv_held_finish(h);
@@ -283,7 +324,11 @@ static bool watch_lease(struct adv_held *h, uint64_t now_ns, uint64_t *next_ns)
 			w->timed_out = true;
 			adv_sandboxes_kill(h->control->sandboxes, &w->claim);
 		}
-		running |= w->supervisor.watched != 0;
+		if (w->supervisor.watched != 0) {
+			running = true;
+			adv_core_lines_runs(h->control->core_lines, h->entry->places[i].cpu,
+					    core_worker(w));
+		}
 	}
 	return running;
 }
@@ -303,6 +348,7 @@ static void watchdog_fire(struct adv_timer *timer)
 	}
 	if (!any)
 		return;
+	adv_core_lines_sweep(c->core_lines);
 	c->watchdog_ns = running ? ADV_WATCHDOG_MS * ADV_MS : c->watchdog_ns * 2;
 	if (c->watchdog_ns > WATCHDOG_MAX_NS)
 		c->watchdog_ns = WATCHDOG_MAX_NS;

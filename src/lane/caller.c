@@ -180,7 +180,7 @@ static bool take_one(struct adv_caller *c, const struct adv_entry *e, struct adv
 	c->completion_seq++;
 	if (slot >= c->geometry->nr_slots)
 		return false;
-	if (status > ADV_LOAD_FAILED)
+	if (status > ADV_LOAD_FAILED && status != ADV_BUSY)
 		status = ADV_WORKER_LOST; /* not for a worker to say */
 	if (length > c->geometry->out_capacity) {
 		status = ADV_BAD_SIZE;

@@ -40,6 +40,8 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 	}
 	w->checked = o->checked;
 	w->yield = o->yield;
+	w->core = o->core;
+	w->core_worker = o->core_worker;
 	w->event_fd = o->event_fd;
 	w->ticks = o->ticks;
 	w->idle_since = w->backlog_at = adv_ticks_now(&w->ticks);
@@ -133,6 +135,9 @@ void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
 	add(&p->calls, 1);
 	atomic_store_explicit(&p->running, 0, memory_order_relaxed);
 	w->idle_since = now;
+	if (w->core_worker != 0)
+		adv_core_line_give(
+			w->core, w->core_worker); /* whoever hears of the end finds the core free */
 	publish(w, work, status, length, ns);
 }
 
@@ -226,6 +231,10 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 			return false;
 		}
 	}
+	if (w->core_worker != 0 && !adv_core_line_take(w->core, w->core_worker)) {
+		reject(w, work, ADV_BUSY);
+		return false;
+	}
 	add(&w->progress->in_bytes, work->length);
 	atomic_store_explicit(&w->progress->running, adv_generation(w->epoch, seq),
 			      memory_order_relaxed);
@@ -274,14 +283,23 @@ static void sleep_once(struct adv_worker_lane *w)
 	w->idle_since = adv_ticks_now(&w->ticks);
 }
 
+/* Does a call of another worker have the core? Then nobody spins beside it. */
+static bool core_taken(const struct adv_worker_lane *w)
+{
+	return w->core != NULL && adv_core_line_taken(w->core);
+}
+
 /* Spins for the hot window. True: something came. */
 static bool spin(struct adv_worker_lane *w)
 {
 	for (;;) {
+		bool yield = w->yield || (w->core != NULL && adv_core_line_shared(w->core));
 		for (unsigned i = 0; i < SPINS_PER_LOOK; i++) {
 			if (arrived(w))
 				return true;
-			if (w->yield)
+			if (core_taken(w))
+				return false;
+			if (yield)
 				sched_yield();
 			else
 				adv_pause();

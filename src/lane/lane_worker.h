@@ -7,6 +7,7 @@
 #ifndef ADVERB_LANE_LANE_WORKER_H
 #define ADVERB_LANE_LANE_WORKER_H
 
+#include "lane/core_line.h"
 #include "lane/hot_window.h"
 #include "lane/lane.h"
 #include "util/clock.h"
@@ -62,6 +63,8 @@ struct adv_worker_lane {
 	bool unfenced; /* completions were published since the last look at the caller's state */
 	bool checked;  /* a verbs lane: entries carry checksums */
 	bool yield;    /* the core is shared: sched_yield() while spinning */
+	struct adv_core_line *core; /* other leases may come to this core; NULL: none will */
+	uint64_t core_worker; /* who it is there; 0: calls are not refused for its being taken */
 	int event_fd;
 	struct adv_ticks ticks;
 	uint64_t idle_since;  /* ticks */
@@ -97,6 +100,9 @@ struct adv_worker_lane_options {
 	int event_fd;
 	bool checked;
 	bool yield;
+	struct adv_core_line *core; /* or NULL */
+	uint64_t
+		core_worker; /* who it is on the core, where one call runs at a time; 0: calls take turns */
 	struct adv_ticks ticks;
 };
 
@@ -106,7 +112,7 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 
 /*
  * Waits for the next call that is to be run and returns it: spins for the hot window, then sleeps, for ever. Calls that are
- * cancelled, past their budget, or not valid (function, slot, length) are completed here and never returned.
+ * cancelled, past their budget, or not valid (function, slot, length), or whose core another lease's call has, are completed here and never returned.
  */
 void adv_worker_next(struct adv_worker_lane *w, struct adv_work *work);
 

@@ -64,8 +64,10 @@ static const struct key keys[] = {
 	    ADV_SANDBOXES_MAX, "sandboxes at most, leased ones included"),
 	KEY("cores", "workers", "worker-cpus", "LIST", KIND_TEXT, worker_cpus, 0, 0,
 	    "CPUs for workers, like 2-63,66; default: all but the first core"),
-	KEY("cores", "oversubscribe", "oversubscribe", "auto|no", KIND_SUBSCRIBE, oversubscribe, 0,
-	    0, "share cores among workers when all are taken"),
+	KEY("cores", "oversubscribe", "oversubscribe", "no|busy|turns", KIND_SUBSCRIBE,
+	    oversubscribe, 0, 0,
+	    "more workers than cores: refused (the default); one call at a time on a core, BUSY "
+	    "for the others; or calls take turns"),
 	KEY("cores", "pollers", "poller-cpus", "LIST", KIND_TEXT, poller_cpus, 0, 0,
 	    "CPUs for pollers of the verbs fabric; default: some of their own where there are "
 	    "many"),
@@ -194,10 +196,8 @@ static int set(struct adv_config *c, const struct key *k, const char *value, con
 		*(uint64_t *)to = n;
 		return 0;
 	case KIND_SUBSCRIBE:
-		if (strcmp(value, "auto") != 0 && strcmp(value, "no") != 0)
-			return bad(where, value, "auto or no", reason, size);
-		*(enum adv_oversubscribe *)to =
-			value[0] == 'a' ? ADV_OVERSUBSCRIBE_AUTO : ADV_OVERSUBSCRIBE_NO;
+		if (adv_oversubscribe_parse(value, to) < 0)
+			return bad(where, value, "no, busy or turns", reason, size);
 		return 0;
 	case KIND_LEVEL:
 		return set_level(to, value, where, reason, size);
@@ -247,7 +247,7 @@ static void set_defaults(struct adv_config *c)
 	c->pool_hot_modules = ADV_POOL_HOT_MODULES_MAX;
 	c->pool_memory_bytes = ADV_POOL_MEMORY_DEFAULT;
 	c->max_sandboxes = 1024;
-	c->oversubscribe = ADV_OVERSUBSCRIBE_AUTO;
+	c->oversubscribe = ADV_OVERSUBSCRIBE_NO;
 	c->nr_pollers = 1;
 	c->peer_timeout_ns = ADV_PEER_TIMEOUT_MS_DEFAULT * ADV_MS;
 	c->max_leases = ADV_LEASES_MAX;
@@ -518,8 +518,7 @@ static void print_value(const struct adv_config *c, const struct key *k, char *o
 		break;
 	case KIND_SUBSCRIBE:
 		snprintf(out, size, "%s",
-			 *(const enum adv_oversubscribe *)at == ADV_OVERSUBSCRIBE_NO ? "no"
-										     : "auto");
+			 adv_oversubscribe_name(*(const enum adv_oversubscribe *)at));
 		break;
 	case KIND_LEVEL:
 		for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)

@@ -88,6 +88,8 @@ class Node:
 
     def __init__(self, *options, user=None, directory=None, keep=False, wrap=()):
         self.options = list(options)
+        if "--oversubscribe" not in self.options:
+            self.options += ["--oversubscribe", "turns"]  # tests hold more leases than this machine has cores
         self.user = user
         self.keep = keep
         self.wrap = list(wrap)

@@ -37,7 +37,7 @@ Test(config, every_key)
 {
 	accepted("[node]\nstate = /s\nlisten = unix:/l.sock\n"
 		 "[pool]\ncold = 7\nhot = 3\nhot_modules = 5\nmax_sandboxes = 77\n"
-		 "[cores]\nworkers = 0\noversubscribe = no\n"
+		 "[cores]\nworkers = 0\noversubscribe = turns\n"
 		 "[leases]\nmax = 5\nmemory = 3GiB\nstop_grace = 250ms\n"
 		 "[sandbox]\nlibraries = libz.so.1\n[log]\nlevel = debug\n");
 	cr_assert_str_eq(config.state_dir, "/s");
@@ -47,7 +47,7 @@ Test(config, every_key)
 	cr_assert_eq(config.pool_hot_modules, 5);
 	cr_assert_eq(config.max_sandboxes, 77);
 	cr_assert_str_eq(config.worker_cpus, "0");
-	cr_assert_eq(config.oversubscribe, ADV_OVERSUBSCRIBE_NO);
+	cr_assert_eq(config.oversubscribe, ADV_OVERSUBSCRIBE_TURNS);
 	cr_assert_eq(config.max_leases, 5);
 	cr_assert_eq(config.memory_bytes, 3 * ADV_GIB);
 	cr_assert_eq(config.stop_grace_ns, 250 * ADV_MS);

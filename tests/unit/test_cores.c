@@ -55,7 +55,7 @@ static void distinct(const struct adv_core *places, uint32_t n)
 
 Test(cores, this_machine)
 {
-	const struct adv_cores_options options = {.oversubscribe = ADV_OVERSUBSCRIBE_AUTO};
+	const struct adv_cores_options options = {.oversubscribe = ADV_OVERSUBSCRIBE_TURNS};
 	struct adv_cores *cores;
 	struct adv_core place;
 	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), 0, "%s", reason);
@@ -80,7 +80,7 @@ Test(cores, a_guess_is_where_the_next_one_sits)
 	}
 	cr_assert_eq(adv_cores_guess(cores, 7), -1);
 	adv_cores_destroy(cores);
-	cores = make("core:3 pu:1", NULL, ADV_OVERSUBSCRIBE_AUTO);
+	cores = make("core:3 pu:1", NULL, ADV_OVERSUBSCRIBE_TURNS);
 	for (int i = 0; i < 5; i++) {
 		int guess = adv_cores_guess(cores, 7);
 		cr_assert_eq(adv_cores_take(cores, 7, 1, &place), 0);
@@ -92,7 +92,7 @@ Test(cores, a_guess_is_where_the_next_one_sits)
 static void listed(const char *machine, const char *worker_cpus, const char *expected)
 {
 	char text[64];
-	struct adv_cores *cores = make(machine, worker_cpus, ADV_OVERSUBSCRIBE_AUTO);
+	struct adv_cores *cores = make(machine, worker_cpus, ADV_OVERSUBSCRIBE_TURNS);
 	cr_assert_str_eq(adv_cores_list(cores, text, sizeof(text)), expected);
 	adv_cores_destroy(cores);
 }
@@ -104,7 +104,7 @@ Test(cores, they_are_listed)
 	listed(TWO_NODES, "3", "3");
 	listed(TWO_NODES, "0,1,2,7,9-15", "0-2,7,9-15");
 	listed("core:1 pu:1", NULL, "0");
-	struct adv_cores *cores = make(TWO_NODES, "0,2,4,6", ADV_OVERSUBSCRIBE_AUTO);
+	struct adv_cores *cores = make(TWO_NODES, "0,2,4,6", ADV_OVERSUBSCRIBE_TURNS);
 	cr_assert_str_eq(adv_cores_list(cores, text, sizeof(text)), "0,2");
 	adv_cores_destroy(cores);
 }
@@ -259,7 +259,7 @@ Test(cores, given_back)
 
 Test(cores, shared_when_all_are_taken)
 {
-	struct adv_cores *cores = make(FLAT, NULL, ADV_OVERSUBSCRIBE_AUTO);
+	struct adv_cores *cores = make(FLAT, NULL, ADV_OVERSUBSCRIBE_TURNS);
 	struct adv_core first[8], second[8], third;
 	cr_assert_eq(adv_cores_take(cores, 1, 8, first), 0);
 	for (int i = 0; i < 8; i++)
@@ -281,7 +281,7 @@ Test(cores, shared_when_all_are_taken)
 /* More than there are CPUs in one lease, and back to an empty machine. */
 Test(cores, one_lease_over_all)
 {
-	struct adv_cores *cores = make(FLAT, NULL, ADV_OVERSUBSCRIBE_AUTO);
+	struct adv_cores *cores = make(FLAT, NULL, ADV_OVERSUBSCRIBE_TURNS);
 	struct adv_core places[256];
 	cr_assert_eq(adv_cores_take(cores, 1, 256, places), 0);
 	for (int cpu = 1; cpu < 9; cpu++)

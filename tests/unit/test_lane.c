@@ -457,3 +457,41 @@ Test(lane, progress)
 	adv_supervisor_count(&rig_node, 60 * ADV_SEC, &counts);
 	cr_assert_eq(counts.calls + counts.failures + counts.bytes, 0, "counted once");
 }
+
+/* ---- a core that leases share ---- */
+
+Test(lane, a_core_runs_one_call_at_a_time)
+{
+	struct adv_core_line core = {0};
+	struct adv_lane_counts counts;
+	rig_worker.core = &core;
+	rig_worker.core_worker = 7;
+	cr_assert(adv_core_line_take(&core, 8), "another worker's call begins");
+	rig_submit(0, 1);
+	rig_submit(1, 2);
+	cr_assert(rig_idle(), "neither is run");
+	rig_take(1, ADV_BUSY);
+	rig_take(2, ADV_BUSY);
+	adv_core_line_give(&core, 8);
+	rig_submit(0, 3);
+	struct adv_work *work = rig_begin(3);
+	cr_assert_not(adv_core_line_take(&core, 8), "now it is the other's turn to hear it");
+	adv_core_line_give(&core, 8);
+	cr_assert(adv_core_line_taken(&core), "it gives only what it has");
+	adv_worker_complete(&rig_worker, work, ADV_OK, 0);
+	cr_assert_not(adv_core_line_taken(&core));
+	rig_take(3, ADV_OK);
+	adv_supervisor_count(&rig_node, 60 * ADV_SEC, &counts);
+	cr_assert_eq(counts.calls, 3);
+}
+
+Test(lane, calls_that_take_turns_are_not_refused)
+{
+	struct adv_core_line core = {0};
+	rig_worker.core = &core;
+	cr_assert(adv_core_line_take(&core, 8));
+	rig_submit(0, 1);
+	rig_serve(1);
+	rig_take(1, ADV_OK);
+	cr_assert(adv_core_line_taken(&core));
+}

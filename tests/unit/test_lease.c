@@ -430,7 +430,7 @@ Test(lease, walked_in_order)
 /* The table goes with leases in it; cores are given back. */
 Test(lease_table, destroyed_with_leases)
 {
-	make(4, ADV_OVERSUBSCRIBE_AUTO);
+	make(4, ADV_OVERSUBSCRIBE_TURNS);
 	const struct adv_lease_wish w = wish(1, 3 * CPUS);
 	cr_assert(grant(&w, START)->places[3 * CPUS - 1].shared);
 	grant_active();
