@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef ADVERB_HAVE_JEMALLOC
@@ -22,7 +24,8 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-#define HUGE_BYTES (2 * ADV_MIB)
+#define HUGE_BYTES     (2 * ADV_MIB)
+#define NUMA_NODES_MAX 1024
 
 /* ---- structs ---- */
 
@@ -154,6 +157,23 @@ int adv_shared_create_partial(const char *name, uint64_t size, uint64_t mapped,
 int adv_shared_create(const char *name, uint64_t size, struct adv_shared *shared)
 {
 	return adv_shared_create_partial(name, size, size, shared);
+}
+
+int adv_shared_prefer_node(const struct adv_shared *s, int node)
+{
+	unsigned long nodes[NUMA_NODES_MAX / (8 * sizeof(unsigned long))] = {0};
+	if (node < 0 || node >= NUMA_NODES_MAX)
+		return -EINVAL;
+	nodes[(size_t)node / (8 * sizeof(nodes[0]))] = 1UL
+						       << ((size_t)node % (8 * sizeof(nodes[0])));
+	/* The policy of a file is that of its pages, not of the mapping by which it was set. */
+	void *all = mmap(NULL, s->size, PROT_NONE, MAP_SHARED, s->rw, 0);
+	if (all == MAP_FAILED)
+		return -errno;
+	long rc = syscall(SYS_mbind, all, s->size, MPOL_PREFERRED, nodes, NUMA_NODES_MAX + 1UL, 0);
+	int error = rc < 0 ? -errno : 0;
+	munmap(all, s->size);
+	return error;
 }
 
 void adv_shared_destroy(struct adv_shared *s)

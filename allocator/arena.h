@@ -37,6 +37,9 @@ int adv_shared_create(const char *name, uint64_t size, struct adv_shared *shared
 int adv_shared_create_partial(const char *name, uint64_t size, uint64_t mapped,
 			      struct adv_shared *shared);
 
+/* From now on its pages come from that NUMA node, as long as it has any, whoever touches them first. 0 or -errno: then they come as ever. */
+int adv_shared_prefer_node(const struct adv_shared *shared, int numa_node);
+
 /* Unmaps and closes; the memory goes when the last other mapping goes. */
 void adv_shared_destroy(struct adv_shared *shared);
 

@@ -2,20 +2,18 @@
 #include "allocator/cores.h"
 
 #include <errno.h>
-#include <hwloc.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocator/machine.h"
+
 #define NOBODY UINT32_MAX
 
 struct cpu {
-	int os;	       /* Linux's number */
-	int core;      /* physical core, as hwloc numbers them */
-	int node;      /* NUMA node */
-	int thread;    /* which hardware thread of its core */
+	struct adv_machine_cpu is;
 	bool worker;   /* workers may sit here */
 	bool house;    /* housekeeping happens here too */
 	bool poller;   /* pollers sit here */
@@ -34,6 +32,9 @@ struct adv_cores {
 	struct core *cores;
 	unsigned nr_cores;
 	enum adv_oversubscribe oversubscribe;
+	enum adv_cores_choice choice;
+	int near; /* a NUMA node, -1: none */
+	struct adv_machine machine;
 	bool small; /* one or two CPUs: housekeeping shares with workers */
 	uint32_t nr_pollers;
 };
@@ -61,59 +62,21 @@ int adv_oversubscribe_parse(const char *name, enum adv_oversubscribe *oversubscr
 	return -EINVAL;
 }
 
-/* ---- reading the machine ---- */
+/* ---- the machine ---- */
 
-static int read_topology(hwloc_topology_t *out)
+static int take_cpus(struct adv_cores *c)
 {
-	hwloc_topology_t t;
-	if (hwloc_topology_init(&t) < 0)
+	const struct adv_machine *m = &c->machine;
+	c->cpus = calloc(m->nr_cpus, sizeof(*c->cpus));
+	c->cores = calloc(m->nr_cores, sizeof(*c->cores));
+	if (c->cpus == NULL || c->cores == NULL)
 		return -ENOMEM;
-	/* Only what is in this process's cpuset, and nothing of PCI or graphics. */
-	hwloc_topology_set_io_types_filter(t, HWLOC_TYPE_FILTER_KEEP_NONE);
-	hwloc_topology_set_type_filter(t, HWLOC_OBJ_MISC, HWLOC_TYPE_FILTER_KEEP_NONE);
-	if (hwloc_topology_load(t) < 0) {
-		hwloc_topology_destroy(t);
-		return -ENODEV;
-	}
-	hwloc_bitmap_t bound = hwloc_bitmap_alloc();
-	if (bound != NULL && hwloc_get_cpubind(t, bound, HWLOC_CPUBIND_PROCESS) == 0 &&
-	    !hwloc_bitmap_iszero(bound))
-		hwloc_topology_restrict(t, bound, 0);
-	hwloc_bitmap_free(bound);
-	*out = t;
-	return 0;
-}
-
-static int fill_cpus(struct adv_cores *c, hwloc_topology_t t)
-{
-	int nr_pus = hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_PU);
-	int nr_cores = hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_CORE);
-	if (nr_pus <= 0)
-		return -ENODEV;
-	if (nr_cores <= 0)
-		nr_cores = nr_pus; /* a machine that does not tell: each CPU a core */
-	c->cpus = calloc((size_t)nr_pus, sizeof(*c->cpus));
-	c->cores = calloc((size_t)nr_cores, sizeof(*c->cores));
-	int *threads = calloc((size_t)nr_cores, sizeof(*threads));
-	if (c->cpus == NULL || c->cores == NULL || threads == NULL) {
-		free(threads);
-		return -ENOMEM;
-	}
-	c->nr_cpus = (unsigned)nr_pus;
-	c->nr_cores = (unsigned)nr_cores;
-	for (int i = 0; i < nr_pus; i++) {
-		hwloc_obj_t pu = hwloc_get_obj_by_type(t, HWLOC_OBJ_PU, (unsigned)i);
-		hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(t, HWLOC_OBJ_CORE, pu);
-		int number = core != NULL ? (int)core->logical_index : i;
-		int node = pu->nodeset != NULL ? hwloc_bitmap_first(pu->nodeset) : 0;
-		c->cpus[i] = (struct cpu){.os = (int)pu->os_index,
-					  .core = number,
-					  .node = node,
-					  .thread = threads[number]++};
-	}
-	for (int i = 0; i < nr_cores; i++)
+	c->nr_cpus = m->nr_cpus;
+	c->nr_cores = m->nr_cores;
+	for (unsigned i = 0; i < m->nr_cpus; i++)
+		c->cpus[i].is = m->cpus[i];
+	for (unsigned i = 0; i < m->nr_cores; i++)
 		c->cores[i].tenant = NOBODY;
-	free(threads);
 	return 0;
 }
 
@@ -122,7 +85,7 @@ static int fill_cpus(struct adv_cores *c, hwloc_topology_t t)
 static struct cpu *cpu_of(const struct adv_cores *c, int os)
 {
 	for (unsigned i = 0; i < c->nr_cpus; i++)
-		if (c->cpus[i].os == os)
+		if (c->cpus[i].is.os == os)
 			return &c->cpus[i];
 	return NULL;
 }
@@ -154,8 +117,8 @@ static int mark_range(struct adv_cores *c, const char *what, size_t mark, const 
 	for (long os = from; os <= to; os++) {
 		struct cpu *cpu = cpu_of(c, (int)os);
 		if (cpu == NULL) {
-			snprintf(reason, size,
-				 "%s CPUs: CPU %ld is not one that this process may use", what, os);
+			snprintf(reason, size, "%s CPUs: CPU %ld %s", what, os,
+				 adv_machine_why_not(&c->machine, (unsigned)os));
 			return -EINVAL;
 		}
 		*(bool *)((char *)cpu + mark) = true;
@@ -184,7 +147,43 @@ static int mark_list(struct adv_cores *c, const char *what, size_t mark, const c
 	}
 }
 
-/* Everything but the first physical core is for workers; on one or two CPUs everything is, and housekeeping shares the first. */
+/* Some are set apart by the kernel, and others are not. */
+static bool some(const struct adv_cores *c, bool (*apart)(const struct adv_machine_cpu *cpu))
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < c->nr_cpus; i++)
+		n += apart(&c->cpus[i].is);
+	return n > 0 && n < c->nr_cpus;
+}
+
+static bool isolated(const struct adv_machine_cpu *cpu)
+{
+	return cpu->isolated;
+}
+
+static bool tickless(const struct adv_machine_cpu *cpu)
+{
+	return cpu->tickless;
+}
+
+/*
+ * Whoever boots with isolcpus= or nohz_full= has said which CPUs are for work like this. Else everything but the first physical core is for workers; on one
+ * or two CPUs everything is, and housekeeping shares the first.
+ */
+static void choose_workers(struct adv_cores *c)
+{
+	c->choice = some(c, isolated)	? ADV_CORES_ISOLATED
+		    : some(c, tickless) ? ADV_CORES_TICKLESS
+					: ADV_CORES_TOPOLOGY;
+	for (unsigned i = 0; i < c->nr_cpus; i++) {
+		struct cpu *cpu = &c->cpus[i];
+		cpu->worker = c->choice == ADV_CORES_ISOLATED ? cpu->is.isolated
+			      : c->choice == ADV_CORES_TICKLESS
+				      ? cpu->is.tickless
+				      : c->small || cpu->is.core != c->cpus[0].is.core;
+	}
+}
+
 static int assign_roles(struct adv_cores *c, const struct adv_cores_options *o, char *reason,
 			size_t size)
 {
@@ -194,9 +193,9 @@ static int assign_roles(struct adv_cores *c, const struct adv_cores_options *o, 
 				   reason, size);
 		if (rc < 0)
 			return rc;
+		c->choice = ADV_CORES_LIST;
 	} else {
-		for (unsigned i = 0; i < c->nr_cpus; i++)
-			c->cpus[i].worker = c->small || c->cpus[i].core != c->cpus[0].core;
+		choose_workers(c);
 	}
 	bool any_house = false;
 	for (unsigned i = 0; i < c->nr_cpus; i++) {
@@ -231,9 +230,11 @@ static int assign_pollers(struct adv_cores *c, const struct adv_cores_options *o
 		c->cpus[c->nr_cpus - 1].poller = true;
 		return 0;
 	}
-	for (unsigned i = 0; i < c->nr_cpus && taken < o->nr_pollers; i++) {
-		struct cpu *cpu = &c->cpus[i];
-		if (!cpu->worker || cpu->house)
+	/* Near the device first. */
+	for (unsigned i = 0; i < 2 * c->nr_cpus && taken < o->nr_pollers; i++) {
+		struct cpu *cpu = &c->cpus[i % c->nr_cpus];
+		bool far = c->near >= 0 && cpu->is.node != c->near;
+		if (!cpu->worker || cpu->house || (i < c->nr_cpus && far))
 			continue;
 		cpu->worker = false;
 		cpu->poller = true;
@@ -250,7 +251,7 @@ struct adv_core adv_cores_poller(const struct adv_cores *c, uint32_t i)
 	for (unsigned k = 0, at = 0; k < c->nr_cpus; k++) {
 		const struct cpu *cpu = &c->cpus[k];
 		if (cpu->poller && at++ == i % nr)
-			return (struct adv_core){.cpu = cpu->os,
+			return (struct adv_core){.cpu = cpu->is.os,
 						 .shared = cpu->worker || cpu->house ||
 							   nr < c->nr_pollers};
 	}
@@ -260,17 +261,13 @@ struct adv_core adv_cores_poller(const struct adv_cores *c, uint32_t i)
 int adv_cores_create(const struct adv_cores_options *options, struct adv_cores **cores,
 		     char *reason, size_t size)
 {
-	hwloc_topology_t t;
-	int rc = read_topology(&t);
-	if (rc < 0) {
-		snprintf(reason, size, "the machine's topology could not be read");
-		return rc;
-	}
 	struct adv_cores *c = calloc(1, sizeof(*c));
-	rc = c == NULL ? -ENOMEM : fill_cpus(c, t);
-	hwloc_topology_destroy(t);
+	int rc = c == NULL ? -ENOMEM : adv_machine_read(&c->machine, options->sysfs);
+	if (rc == 0)
+		rc = take_cpus(c);
 	if (rc == 0) {
 		c->oversubscribe = options->oversubscribe;
+		c->near = options->near_numa_node - 1;
 		rc = assign_roles(c, options, reason, size);
 		if (rc == 0)
 			rc = assign_pollers(c, options, reason, size);
@@ -289,6 +286,7 @@ void adv_cores_destroy(struct adv_cores *c)
 {
 	if (c == NULL)
 		return;
+	adv_machine_forget(&c->machine);
 	free(c->cpus);
 	free(c->cores);
 	free(c);
@@ -299,7 +297,7 @@ void adv_cores_destroy(struct adv_cores *c)
 /* May this tenant have the CPU for itself? */
 static bool exclusive(const struct adv_cores *c, const struct cpu *cpu, uint32_t tenant)
 {
-	const struct core *core = &c->cores[cpu->core];
+	const struct core *core = &c->cores[cpu->is.core];
 	return cpu->worker && cpu->load == 0 &&
 	       (core->load == 0 || (core->tenant == tenant && !core->mixed));
 }
@@ -310,10 +308,10 @@ static bool exclusive(const struct adv_cores *c, const struct cpu *cpu, uint32_t
  */
 static uint64_t cost(const struct cpu *cpu, int node, bool load_first)
 {
-	uint64_t place = (uint64_t)cpu->house << 2 | (uint64_t)(cpu->thread > 0) << 1 |
-			 (uint64_t)(node >= 0 && cpu->node != node);
+	uint64_t place = (uint64_t)cpu->house << 2 | (uint64_t)(cpu->is.thread > 0) << 1 |
+			 (uint64_t)(node >= 0 && cpu->is.node != node);
 	uint64_t load = load_first ? cpu->load : 0;
-	return load << 40 | place << 32 | (uint32_t)(INT_MAX - cpu->os);
+	return load << 40 | place << 32 | (uint32_t)(INT_MAX - cpu->is.os);
 }
 
 static struct cpu *best(const struct adv_cores *c, uint32_t tenant, int node, bool share)
@@ -331,7 +329,7 @@ static struct cpu *best(const struct adv_cores *c, uint32_t tenant, int node, bo
 
 static void sit(struct adv_cores *c, struct cpu *cpu, uint32_t tenant)
 {
-	struct core *core = &c->cores[cpu->core];
+	struct core *core = &c->cores[cpu->is.core];
 	cpu->load++;
 	if (core->load++ == 0)
 		core->tenant = tenant;
@@ -341,7 +339,7 @@ static void sit(struct adv_cores *c, struct cpu *cpu, uint32_t tenant)
 
 static void rise(struct adv_cores *c, struct cpu *cpu)
 {
-	struct core *core = &c->cores[cpu->core];
+	struct core *core = &c->cores[cpu->is.core];
 	cpu->load--;
 	if (--core->load == 0) {
 		core->tenant = NOBODY;
@@ -349,19 +347,26 @@ static void rise(struct adv_cores *c, struct cpu *cpu)
 	}
 }
 
-/* The NUMA node with the most CPUs free for this tenant. */
-static int roomiest(const struct adv_cores *c, uint32_t tenant)
+static unsigned free_on(const struct adv_cores *c, uint32_t tenant, int node)
 {
+	unsigned n = 0;
+	for (unsigned i = 0; i < c->nr_cpus; i++)
+		n += c->cpus[i].is.node == node && exclusive(c, &c->cpus[i], tenant);
+	return n;
+}
+
+/* The NUMA node of the device where `n` workers fit; else the one with the most CPUs free for this tenant. */
+static int best_node(const struct adv_cores *c, uint32_t tenant, uint32_t n)
+{
+	if (c->near >= 0 && free_on(c, tenant, c->near) >= n)
+		return c->near;
 	int found = -1;
 	unsigned most = 0;
 	for (unsigned i = 0; i < c->nr_cpus; i++) {
-		unsigned n = 0;
-		for (unsigned k = 0; k < c->nr_cpus; k++)
-			n += c->cpus[k].node == c->cpus[i].node &&
-			     exclusive(c, &c->cpus[k], tenant);
-		if (n > most) {
-			most = n;
-			found = c->cpus[i].node;
+		unsigned has = free_on(c, tenant, c->cpus[i].is.node);
+		if (has > most) {
+			most = has;
+			found = c->cpus[i].is.node;
 		}
 	}
 	return found;
@@ -380,15 +385,15 @@ static struct cpu *next_place(const struct adv_cores *c, uint32_t tenant, int no
 int adv_cores_guess(const struct adv_cores *c, uint32_t tenant)
 {
 	bool shared;
-	const struct cpu *cpu = next_place(c, tenant, roomiest(c, tenant), &shared);
-	return cpu != NULL ? cpu->os : -1;
+	const struct cpu *cpu = next_place(c, tenant, best_node(c, tenant, 1), &shared);
+	return cpu != NULL ? cpu->is.os : -1;
 }
 
 int adv_cores_take(struct adv_cores *c, uint32_t tenant, uint32_t n, struct adv_core *places)
 {
 	if (n == 0)
 		return -EINVAL;
-	int node = roomiest(c, tenant);
+	int node = best_node(c, tenant, n);
 	for (uint32_t i = 0; i < n; i++) {
 		bool shared;
 		struct cpu *cpu = next_place(c, tenant, node, &shared);
@@ -397,7 +402,7 @@ int adv_cores_take(struct adv_cores *c, uint32_t tenant, uint32_t n, struct adv_
 			return -EBUSY;
 		}
 		sit(c, cpu, tenant);
-		places[i] = (struct adv_core){.cpu = cpu->os, .shared = shared};
+		places[i] = (struct adv_core){.cpu = cpu->is.os, .shared = shared};
 	}
 	return 0;
 }
@@ -416,7 +421,7 @@ int adv_cores_housekeeping(const struct adv_cores *c)
 {
 	for (unsigned i = 0; i < c->nr_cpus && !c->small; i++)
 		if (c->cpus[i].house)
-			return c->cpus[i].os;
+			return c->cpus[i].is.os;
 	return -1;
 }
 
@@ -432,8 +437,8 @@ const char *adv_cores_list(const struct adv_cores *c, char *out, size_t size)
 	size_t fill = 0;
 	out[0] = '\0';
 	for (unsigned i = 0; i < c->nr_cpus; i++)
-		if (c->cpus[i].os > last)
-			last = c->cpus[i].os;
+		if (c->cpus[i].is.os > last)
+			last = c->cpus[i].is.os;
 	for (int from = 0, to; from <= last && fill < size; from = to + 1) {
 		for (to = from; is_worker(c, to + 1) && is_worker(c, from); to++)
 			;
@@ -443,6 +448,36 @@ const char *adv_cores_list(const struct adv_cores *c, char *out, size_t size)
 					 fill > 0 ? "," : "", from, to);
 	}
 	return out;
+}
+
+const char *adv_cores_describe(const struct adv_cores *c, char *out, size_t size)
+{
+	static const char *const why[] = {
+		[ADV_CORES_TOPOLOGY] = "",
+		[ADV_CORES_ISOLATED] = " (isolated at boot)",
+		[ADV_CORES_TICKLESS] = " (nohz_full)",
+		[ADV_CORES_LIST] = " (as configured)",
+	};
+	adv_cores_list(c, out, size);
+	size_t fill = strlen(out);
+	fill += (size_t)snprintf(out + fill, size - fill, "%s", why[c->choice]);
+	for (unsigned i = 0; i < c->nr_cpus && fill < size; i++) {
+		const struct cpu *cpu = &c->cpus[i];
+		if (!cpu->worker || !(cpu->house || cpu->poller))
+			continue;
+		fill += (size_t)snprintf(out + fill, size - fill, "; CPU %d is shared with %s",
+					 cpu->is.os,
+					 cpu->house && cpu->poller ? "the node and its poller"
+					 : cpu->poller		   ? "the poller"
+								   : "the node");
+	}
+	return out;
+}
+
+int adv_cores_numa_node(const struct adv_cores *c, int os)
+{
+	const struct cpu *cpu = cpu_of(c, os);
+	return cpu != NULL && c->machine.nr_nodes > 1 ? cpu->is.node : -1;
 }
 
 uint32_t adv_cores_total(const struct adv_cores *c)

@@ -1,6 +1,6 @@
 /*
  * cores.h - the core map: which CPU is for what, and which workers sit on it. Decisions only: pins nothing.
- * One thread after adv_cores_create(). Topology by hwloc, within the process's own affinity mask and cgroup.
+ * One thread after adv_cores_create(). Which CPUs there are: allocator/machine.h.
  */
 #ifndef ADVERB_ALLOCATOR_CORES_H
 #define ADVERB_ALLOCATOR_CORES_H
@@ -17,6 +17,14 @@ enum adv_core_role {
 	ADV_CORE_POLLER, /* alone there */
 };
 
+/* By what the workers' CPUs were chosen. */
+enum adv_cores_choice {
+	ADV_CORES_TOPOLOGY, /* all but the first core */
+	ADV_CORES_ISOLATED,
+	ADV_CORES_TICKLESS,
+	ADV_CORES_LIST, /* the configuration's */
+};
+
 enum adv_oversubscribe {
 	ADV_OVERSUBSCRIBE_NO, /* a worker has its core to itself, or there is no lease */
 	ADV_OVERSUBSCRIBE_BUSY, /* cores are shared when all are taken; a core runs one call at a time, others are told ADV_BUSY */
@@ -30,11 +38,13 @@ int adv_oversubscribe_parse(const char *name,
 
 struct adv_cores_options {
 	const char *
-		worker_cpus; /* a CPU list ("2-63,66") or NULL: all but the first physical core; all on a one- or two-core machine */
+		worker_cpus; /* a CPU list ("2-63,66") or NULL: those isolated at boot, else those of nohz_full, else all but the first physical core; all on a one- or two-core machine */
 	enum adv_oversubscribe oversubscribe;
 	uint32_t nr_pollers;
 	const char *
 		poller_cpus; /* a CPU list or NULL: CPUs of their own where more than half remain for workers; else the last CPU, shared */
+	int near_numa_node; /* that the network device is on, and 1; 0: none is known. Pollers and workers sit there where they fit */
+	const char *sysfs;  /* for tests; NULL: the kernel's */
 };
 
 /*
@@ -71,6 +81,12 @@ int adv_cores_housekeeping(const struct adv_cores *cores);
 
 /* The CPUs for workers as a list like "2-63,66", cut where `out` ends. Returns `out`. */
 const char *adv_cores_list(const struct adv_cores *cores, char *out, size_t size);
+
+/* The same in words: why those, and which of them are shared with what. Returns `out`. */
+const char *adv_cores_describe(const struct adv_cores *cores, char *out, size_t size);
+
+/* Of a CPU; -1: the machine has one only. */
+int adv_cores_numa_node(const struct adv_cores *cores, int cpu);
 
 uint32_t adv_cores_total(const struct adv_cores *cores); /* CPUs for workers */
 uint32_t adv_cores_free(const struct adv_cores *cores);	 /* of these, without a worker */

@@ -109,9 +109,9 @@ static void print_status(const json_t *s)
 	       cli_text(sandbox, "memory_limit"),
 	       cli_number(sandbox, "landlock_abi") > 0 ? "on" : "missing in this kernel");
 	print_weaker(sandbox);
-	printf("cores      %lld of %lld free for workers, oversubscribe %s\n",
+	printf("cores      %lld of %lld free for workers, oversubscribe %s; workers on CPUs %s\n",
 	       cli_number(cores, "free"), cli_number(cores, "total"),
-	       cli_text(cores, "oversubscribe"));
+	       cli_text(cores, "oversubscribe"), cli_text(cores, "workers"));
 	printf("memory     %s of %s free for leases\n",
 	       adv_format_size((uint64_t)cli_number(memory, "free_bytes"), free_bytes,
 			       sizeof(free_bytes)),

@@ -113,18 +113,19 @@ json_t *adv_api_status(struct adv_control *c, uint32_t tenant)
 {
 	struct adv_leases_stats leases;
 	struct adv_arena_stats arena;
+	char workers[512];
 	adv_leases_stats(c->leases, &leases);
 	adv_arena_stats(&arena);
 	json_t *status = json_pack(
-		"{s:o, s:o, s:{s:i, s:i, s:s}, s:{s:I, s:I, s:I}, s:o, s:o, s:i, s:i, s:o}", "node",
-		node_json(c), "sandbox", sandbox_json(&c->options.warden->facts), "cores", "total",
-		(int)adv_cores_total(c->cores), "free", (int)adv_cores_free(c->cores),
-		"oversubscribe", adv_oversubscribe_name(c->options.oversubscribe), "memory",
-		"total_bytes", (json_int_t)leases.memory_total, "free_bytes",
-		(json_int_t)leases.memory_free, "heap_bytes", (json_int_t)arena.process_bytes,
-		"pool", pool_json(c), "leases", leases_json(&leases, c->queue.nr), "modules",
-		count_modules(c), "connections", (int)adv_http_server_connections(c->http), "usage",
-		usage_json(c, tenant));
+		"{s:o, s:o, s:{s:i, s:i, s:s, s:s}, s:{s:I, s:I, s:I}, s:o, s:o, s:i, s:i, s:o}",
+		"node", node_json(c), "sandbox", sandbox_json(&c->options.warden->facts), "cores",
+		"total", (int)adv_cores_total(c->cores), "free", (int)adv_cores_free(c->cores),
+		"workers", adv_cores_describe(c->cores, workers, sizeof(workers)), "oversubscribe",
+		adv_oversubscribe_name(c->options.oversubscribe), "memory", "total_bytes",
+		(json_int_t)leases.memory_total, "free_bytes", (json_int_t)leases.memory_free,
+		"heap_bytes", (json_int_t)arena.process_bytes, "pool", pool_json(c), "leases",
+		leases_json(&leases, c->queue.nr), "modules", count_modules(c), "connections",
+		(int)adv_http_server_connections(c->http), "usage", usage_json(c, tenant));
 	json_t *drain = adv_drain_json(c);
 	if (drain != NULL)
 		json_object_set_new(status, "drain", drain);

@@ -80,6 +80,7 @@ static int start_cores(struct adv_control *c, char *reason, size_t size)
 		.worker_cpus = c->options.worker_cpus,
 		.poller_cpus = c->options.poller_cpus,
 		.nr_pollers = c->options.verbs != NULL ? c->options.nr_pollers : 0,
+		.near_numa_node = c->options.near_numa_node,
 		.oversubscribe = c->options.oversubscribe};
 	int rc = adv_cores_create(&options, &c->cores, reason, size);
 	if (rc == 0)

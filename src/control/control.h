@@ -54,6 +54,7 @@ struct adv_control_options {
 	enum adv_placement placement;
 	uint32_t nr_pollers;
 	const char *poller_cpus;  /* or NULL */
+	int near_numa_node;	  /* see adv_cores_options */
 	struct adv_prices prices; /* of the bill */
 };
 

@@ -168,7 +168,11 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 	h->is_remote = remote != NULL;
 	entry->user = h;
 	status = geometry_of(&entry->wish, &h->geometry, reason, size);
-	int rc = status == ADV_OK ? adv_lanes_take(c->lanes, &h->geometry, &h->memory) : 0;
+	int rc = status == ADV_OK
+			 ? adv_lanes_take(c->lanes, &h->geometry,
+					  adv_cores_numa_node(c->cores, entry->places[0].cpu),
+					  &h->memory)
+			 : 0;
 	if (rc < 0)
 		status = refuse(ADV_NO_CAPACITY, reason, size,
 				"the node could not make the lease's shared memory", rc);

@@ -20,6 +20,7 @@
 #define REFILL_AFTER_NS (2 * ADV_MS) /* the lease that took one is under way by then */
 
 struct shape {
+	int node;
 	struct adv_geometry geometry;
 	struct adv_lane_memory spares[NR_SPARES];
 	unsigned nr_spares;
@@ -34,7 +35,7 @@ struct adv_lanes {
 
 /* ---- one ---- */
 
-static int memory_create(const struct adv_geometry *g, struct adv_lane_memory *m)
+static int memory_create(const struct adv_geometry *g, int node, struct adv_lane_memory *m)
 {
 	static const char *const names[ADV_LANE_FILES] = {"adverb-req", "adverb-cpl",
 							  "adverb-slots"};
@@ -45,6 +46,9 @@ static int memory_create(const struct adv_geometry *g, struct adv_lane_memory *m
 	for (int i = 0; i < ADV_LANE_FILES && rc == 0; i++) {
 		uint64_t mapped = i == ADV_LANE_SLOTS ? ADV_PAGE : g->size[i];
 		rc = adv_shared_create_partial(names[i], g->size[i], mapped, &m->shared[i]);
+		/* Where the kernel does not do that, it is only slower. */
+		if (rc == 0 && node >= 0)
+			(void)adv_shared_prefer_node(&m->shared[i], node);
 	}
 	if (rc < 0) {
 		adv_lane_memory_release(m);
@@ -88,18 +92,19 @@ static void shape_drop(struct shape *s)
 		adv_lane_memory_release(&s->spares[--s->nr_spares]);
 }
 
-static struct shape *shape_of(struct adv_lanes *l, const struct adv_geometry *g)
+static struct shape *shape_of(struct adv_lanes *l, const struct adv_geometry *g, int node)
 {
 	struct shape *oldest = &l->shapes[0];
 	for (int i = 0; i < NR_SHAPES; i++) {
 		struct shape *s = &l->shapes[i];
-		if (s->used != 0 && same_shape(&s->geometry, g))
+		if (s->used != 0 && s->node == node && same_shape(&s->geometry, g))
 			return s;
 		if (s->used < oldest->used)
 			oldest = s;
 	}
 	shape_drop(oldest);
 	oldest->geometry = *g;
+	oldest->node = node;
 	return oldest;
 }
 
@@ -112,7 +117,7 @@ static void refill(struct adv_timer *timer)
 		if (s->used == 0 || s->nr_spares == NR_SPARES)
 			continue;
 		/* Without memory or descriptors there is nothing to keep ahead: the next lease tries again, and says so. */
-		if (memory_create(&s->geometry, &s->spares[s->nr_spares]) < 0)
+		if (memory_create(&s->geometry, s->node, &s->spares[s->nr_spares]) < 0)
 			return;
 		prefault(&s->spares[s->nr_spares]);
 		s->nr_spares++;
@@ -126,15 +131,16 @@ static uint64_t bytes_of(const struct adv_geometry *g)
 	return g->size[ADV_LANE_REQ] + g->size[ADV_LANE_CPL] + g->size[ADV_LANE_SLOTS];
 }
 
-int adv_lanes_take(struct adv_lanes *l, const struct adv_geometry *g, struct adv_lane_memory *m)
+int adv_lanes_take(struct adv_lanes *l, const struct adv_geometry *g, int node,
+		   struct adv_lane_memory *m)
 {
 	if (bytes_of(g) > SPARE_BYTES_MAX)
-		return memory_create(g, m);
-	struct shape *s = shape_of(l, g);
+		return memory_create(g, node, m);
+	struct shape *s = shape_of(l, g, node);
 	s->used = ++l->uses;
 	adv_timer_set(&l->refill, adv_clock_monotonic_ns() + REFILL_AFTER_NS);
 	if (s->nr_spares == 0)
-		return memory_create(g, m);
+		return memory_create(g, node, m);
 	*m = s->spares[--s->nr_spares];
 	return 0;
 }

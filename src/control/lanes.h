@@ -22,8 +22,11 @@ struct adv_lanes;
 int adv_lanes_create(struct adv_loop *loop, struct adv_lanes **lanes);
 void adv_lanes_destroy(struct adv_lanes *lanes);
 
-/* Memory of that shape, and soon another one for whoever comes next. 0 or -errno; then nothing is held. */
-int adv_lanes_take(struct adv_lanes *lanes, const struct adv_geometry *geometry,
+/*
+ * Memory of that shape, and soon another one for whoever comes next. `numa_node` is that of the first worker, -1 where there is one only.
+ * 0 or -errno; then nothing is held.
+ */
+int adv_lanes_take(struct adv_lanes *lanes, const struct adv_geometry *geometry, int numa_node,
 		   struct adv_lane_memory *memory);
 
 /* Closes and unmaps everything. May be called on what holds nothing. */

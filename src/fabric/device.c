@@ -140,6 +140,47 @@ static void ask_ipoib(const struct ibv_device *device, struct adv_device_facts *
 		closedir(directory);
 }
 
+/* ---- where it is ---- */
+
+static bool same_address(const struct sockaddr *a, const struct sockaddr_storage *b)
+{
+	if (a == NULL || a->sa_family != b->ss_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return a->sa_family == AF_INET6 &&
+	       memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+		      &((const struct sockaddr_in6 *)b)->sin6_addr, sizeof(struct in6_addr)) == 0;
+}
+
+static int numa_node_of(const char *netdev)
+{
+	char path[64 + IF_NAMESIZE];
+	int node = -1;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device/numa_node", netdev);
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return -1;
+	if (fscanf(file, "%d", &node) != 1 || node < 0)
+		node = -1;
+	fclose(file);
+	return node;
+}
+
+int adv_device_numa_node(const struct sockaddr_storage *address)
+{
+	struct ifaddrs *list;
+	int node = -1;
+	if (getifaddrs(&list) < 0)
+		return -1;
+	for (const struct ifaddrs *a = list; a != NULL && node < 0; a = a->ifa_next)
+		if (same_address(a->ifa_addr, address))
+			node = numa_node_of(a->ifa_name);
+	freeifaddrs(list);
+	return node;
+}
+
 /* ---- all that is to be known ---- */
 
 static void ask(struct ibv_context *context, struct adv_device_facts *f)

@@ -70,6 +70,9 @@ bool adv_device_in_order(struct ibv_context *context, char *why, size_t why_size
 int adv_device_resolve(const char *spec, uint16_t default_port, struct sockaddr_storage *address,
 		       char *reason, size_t reason_size);
 
+/* The NUMA node of the device whose interface has that address, by its PCI slot; -1: not known, or there is one only. Any thread; reads sysfs. */
+int adv_device_numa_node(const struct sockaddr_storage *address);
+
 /* ---- what follows from that ---- */
 
 /* "RoCE", "soft-RoCE", "InfiniBand", "iWARP", "unknown". */

@@ -175,6 +175,18 @@ static void signalled(struct adv_watch *watch)
 	}
 }
 
+/* As adv_cores_options wants it. */
+static int near_device(const struct node *n)
+{
+#if ADV_HAVE_VERBS
+	if (n->config.verbs[0] != '\0')
+		return adv_device_numa_node(&n->verbs) + 1;
+#else
+	(void)n;
+#endif
+	return 0;
+}
+
 static int start_control(struct node *n, char *reason, size_t size)
 {
 	const struct adv_config *config = &n->config;
@@ -193,6 +205,7 @@ static int start_control(struct node *n, char *reason, size_t size)
 		.memory_bytes = config->memory_bytes,
 		.stop_grace_ms = config->stop_grace_ns / ADV_MS,
 		.verbs = config->verbs[0] != '\0' ? &n->verbs : NULL,
+		.near_numa_node = near_device(n),
 		.placement = config->placement,
 		.nr_pollers = config->nr_pollers,
 		.poller_cpus = config->poller_cpus[0] != '\0' ? config->poller_cpus : NULL,
@@ -262,7 +275,7 @@ static void stop(struct node *n)
 static void banner(const struct node *n)
 {
 	const struct adv_warden_facts *facts = &n->warden.facts;
-	char cpus[256];
+	char cpus[512];
 	adv_config_print(&n->config, stderr);
 	adv_log_info("sandboxes: %s; memory limits by %s; Landlock %s",
 		     facts->root ? "a uid each"
@@ -271,7 +284,8 @@ static void banner(const struct node *n)
 		     facts->cgroup_memory ? "cgroup v2" : "RLIMIT_DATA",
 		     facts->landlock_abi > 0 ? "on" : "missing in this kernel");
 	adv_log_info("workers on CPUs %s; serving unix:%s",
-		     adv_cores_list(n->control->cores, cpus, sizeof(cpus)), n->config.listen_path);
+		     adv_cores_describe(n->control->cores, cpus, sizeof(cpus)),
+		     n->config.listen_path);
 }
 
 int adv_cmd_serve(int argc, char **argv)

@@ -369,6 +369,33 @@ def cores_are_not_oversold_when_forbidden():
         assert node.request("POST", "/v1/leases", {"module": "echo"})[0] == 503
 
 
+def each_worker_is_on_its_core():
+    """Where the kernel says that it may run: on the lease's CPU, and there alone."""
+    with Node("--oversubscribe", "no") as node, Client(node.socket) as client:
+        node.deployed("echo")
+        total = node.status()["cores"]["total"]
+        before = set(pinned(node))
+        with client.lease("echo", workers=total) as lease:
+            assert lease.invoke("echo", b"x") == ("ok", b"x")
+            cpus = node.request("GET", "/v1/leases")[1]["leases"][0]["cpus"]
+            masks = {pid: cpu for pid, cpu in pinned(node).items() if pid not in before}
+            assert sorted(masks.values()) == sorted(cpus), (masks, cpus)
+            assert len(set(cpus)) == total, cpus
+
+
+def pinned(node):
+    """Processes of the node that may run on one CPU alone, and on which."""
+    found = {}
+    for pid in node.processes():
+        try:
+            mask = os.sched_getaffinity(pid)
+        except OSError:
+            continue
+        if len(mask) == 1:
+            found[pid] = mask.pop()
+    return found
+
+
 def the_pool_refills():
     with Node("--pool-cold", "3", "--pool-hot", "1") as node, Client(node.socket) as client:
         node.deployed("echo")
@@ -467,5 +494,5 @@ if __name__ == "__main__":
          a_forked_child_leases_for_itself,
          kill_9_of_the_warden_ends_the_node, a_dead_client_loses_its_lease,
          descriptors_are_refused_and_closed, malformed_requests_are_answered, wishes_are_checked_by_name,
-         cores_are_not_oversold_when_forbidden, the_pool_refills, an_empty_pool_still_serves,
+         cores_are_not_oversold_when_forbidden, each_worker_is_on_its_core, the_pool_refills, an_empty_pool_still_serves,
          sandboxes_are_confined, an_ordinary_user_has_a_node, usage_is_kept_over_a_restart])

@@ -2,10 +2,12 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "allocator/arena.h"
@@ -173,4 +175,25 @@ Test(shared, destroyed_once)
 	cr_assert_eq(shared.rw, -1);
 	cr_assert_null(shared.map);
 	adv_shared_destroy(&shared);
+}
+
+/* The policy is the file's: whoever maps it, and whoever touches it first. */
+Test(arena, pages_from_a_numa_node)
+{
+	struct adv_shared s;
+	int mode = -1;
+	unsigned long nodes[16] = {0};
+	cr_assert_eq(adv_shared_create_partial("test", 4 * ADV_PAGE, ADV_PAGE, &s), 0);
+	cr_assert_eq(adv_shared_prefer_node(&s, 0), 0);
+	uint8_t *map = mmap(NULL, 4 * ADV_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, s.rw, 0);
+	cr_assert_neq(map, MAP_FAILED);
+	cr_assert_eq(syscall(SYS_get_mempolicy, &mode, nodes, 1024UL + 1, map + 3 * ADV_PAGE,
+			     MPOL_F_ADDR),
+		     0);
+	cr_assert_eq(mode, MPOL_PREFERRED);
+	cr_assert_eq(nodes[0], 1);
+	cr_assert_neq(adv_shared_prefer_node(&s, -1), 0);
+	cr_assert_neq(adv_shared_prefer_node(&s, 1 << 20), 0);
+	munmap(map, 4 * ADV_PAGE);
+	adv_shared_destroy(&s);
 }

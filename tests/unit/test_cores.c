@@ -4,8 +4,11 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "allocator/cores.h"
 
@@ -289,5 +292,147 @@ Test(cores, one_lease_over_all)
 	cr_assert_eq(adv_cores_load(cores, 0), 0);
 	adv_cores_give(cores, 1, 256, places);
 	cr_assert_eq(adv_cores_free(cores), 8);
+	adv_cores_destroy(cores);
+}
+
+/* ---- what the kernel keeps free ---- */
+
+/* Like /sys/devices/system/cpu. */
+static const char *kernel(const char *isolated, const char *tickless, const char *offline)
+{
+	static char directory[64];
+	const char *const files[][2] = {
+		{"isolated", isolated}, {"nohz_full", tickless}, {"offline", offline}};
+	if (access(directory, F_OK) < 0) {
+		snprintf(directory, sizeof(directory), "/tmp/adverb-cores-XXXXXX");
+		cr_assert_not_null(mkdtemp(directory));
+	}
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char path[128];
+		snprintf(path, sizeof(path), "%s/%s", directory, files[i][0]);
+		FILE *file = fopen(path, "w");
+		cr_assert_not_null(file);
+		fprintf(file, "%s\n", files[i][1]);
+		fclose(file);
+	}
+	return directory;
+}
+
+static void forget_kernel(const char *directory)
+{
+	static const char *const names[] = {"isolated", "nohz_full", "offline", ""};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[128];
+		snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
+		remove(path);
+	}
+}
+
+static void chosen(const char *machine, const char *isolated, const char *tickless,
+		   const char *list, const char *expected)
+{
+	char text[256];
+	struct adv_cores *cores;
+	const char *directory = kernel(isolated, tickless, "");
+	const struct adv_cores_options options = {.worker_cpus = list, .sysfs = directory};
+	setenv("HWLOC_SYNTHETIC", machine, 1);
+	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), 0, "%s", reason);
+	cr_assert_str_eq(adv_cores_describe(cores, text, sizeof(text)), expected);
+	adv_cores_destroy(cores);
+	forget_kernel(directory);
+}
+
+Test(cores, isolated_cpus_are_for_workers)
+{
+	chosen(FLAT, "4-6", "", NULL, "4-6 (isolated at boot)");
+	chosen(FLAT, "4-6", "5", NULL, "4-6 (isolated at boot)");
+	chosen(FLAT, "", "2-8", NULL, "2-8 (nohz_full)");
+	chosen(FLAT, "", "(null)", NULL, "1-8");
+	chosen(FLAT, "4-6", "", "1,2", "1-2 (as configured)");
+	chosen("core:2 pu:1", "1", "", NULL, "1 (isolated at boot)");
+	chosen("core:2 pu:1", "", "", NULL, "0-1; CPU 0 is shared with the node");
+	/* All of them, or what is not there: that says nothing. */
+	chosen(FLAT, "0-8", "", NULL, "1-8");
+	chosen(FLAT, "100", "", NULL, "1-8");
+}
+
+Test(cores, a_cpu_that_is_offline_is_told_so)
+{
+	const char *directory = kernel("", "", "9-11");
+	const struct adv_cores_options options = {.worker_cpus = "3,10", .sysfs = directory};
+	struct adv_cores *cores;
+	setenv("HWLOC_SYNTHETIC", FLAT, 1);
+	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), -EINVAL);
+	cr_assert_str_eq(reason, "worker CPUs: CPU 10 is offline");
+	forget_kernel(directory);
+}
+
+/* This process's own mask, on the real machine. */
+Test(cores, a_mask_is_kept)
+{
+	struct adv_cores *cores;
+	const struct adv_cores_options options = {.worker_cpus = "1"}, any = {0};
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		cr_skip_test("one CPU only");
+	cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), -EINVAL);
+	cr_assert_not_null(strstr(reason, "mask"), "%s", reason);
+	cr_assert_eq(adv_cores_create(&any, &cores, reason, sizeof(reason)), 0, "%s", reason);
+	cr_assert_eq(adv_cores_total(cores), 1);
+	adv_cores_destroy(cores);
+}
+
+/* Isolated CPUs are in nobody's mask; that is no reason not to use them. A mask that was set by hand is. */
+Test(cores, isolated_cpus_need_no_mask)
+{
+	struct adv_cores *cores;
+	char text[256];
+	cpu_set_t one;
+	if (sysconf(_SC_NPROCESSORS_ONLN) != 2)
+		cr_skip_test("made for two CPUs");
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+	const char *directory = kernel("1", "", "");
+	const struct adv_cores_options options = {.sysfs = directory};
+	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), 0, "%s", reason);
+	cr_assert_str_eq(adv_cores_describe(cores, text, sizeof(text)), "1 (isolated at boot)");
+	adv_cores_destroy(cores);
+	kernel("0", "", "");
+	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), 0, "%s", reason);
+	cr_assert_eq(adv_cores_total(cores), 1, "the mask says CPU 0 and no other");
+	adv_cores_destroy(cores);
+	forget_kernel(directory);
+}
+
+/* ---- near the network device ---- */
+
+Test(cores, near_the_device_where_they_fit)
+{
+	struct adv_cores *cores;
+	struct adv_core places[8];
+	const struct adv_cores_options options = {.near_numa_node = 0 + 1, .nr_pollers = 1};
+	setenv("HWLOC_SYNTHETIC", TWO_NODES, 1);
+	cr_assert_eq(adv_cores_create(&options, &cores, reason, sizeof(reason)), 0, "%s", reason);
+	cr_assert_lt(adv_cores_poller(cores, 0).cpu, 8);
+	cr_assert_eq(adv_cores_take(cores, 1, 2, places), 0);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_lt(places[i].cpu, 8, "though the other node has more room");
+		cr_assert_eq(adv_cores_numa_node(cores, places[i].cpu), 0);
+	}
+	adv_cores_give(cores, 1, 2, places);
+	cr_assert_eq(adv_cores_take(cores, 1, 6, places), 0);
+	cr_assert_geq(places[0].cpu, 8,
+		      "where there is room for most, if not for all near the device");
+	adv_cores_destroy(cores);
+	const struct adv_cores_options far = {.near_numa_node = 1 + 1, .nr_pollers = 1};
+	cr_assert_eq(adv_cores_create(&far, &cores, reason, sizeof(reason)), 0, "%s", reason);
+	cr_assert_geq(adv_cores_poller(cores, 0).cpu, 8, "the poller is near it too");
+	adv_cores_destroy(cores);
+	cores = make(FLAT, NULL, ADV_OVERSUBSCRIBE_NO);
+	cr_assert_eq(adv_cores_numa_node(cores, 3), -1, "there is one only");
 	adv_cores_destroy(cores);
 }

@@ -37,7 +37,7 @@ static struct adv_geometry shape(uint32_t nr_slots, uint64_t capacity)
 static struct adv_lane_memory take(const struct adv_geometry *g)
 {
 	struct adv_lane_memory m;
-	cr_assert_eq(adv_lanes_take(lanes, g, &m), 0);
+	cr_assert_eq(adv_lanes_take(lanes, g, -1, &m), 0);
 	return m;
 }
 
