@@ -54,6 +54,8 @@ void adv_ledger_sum(struct adv_ledger_line *s, const struct adv_ledger_line *d)
 	add(&s->calls, d->calls);
 	add(&s->failures, d->failures);
 	add(&s->bytes, d->bytes);
+	for (unsigned i = 0; i < ADV_ENDINGS; i++)
+		add(&s->ended[i], d->ended[i]);
 }
 
 /* The line of that tenant and module, made when there is none. NULL: no memory. */

@@ -24,6 +24,7 @@ struct adv_ledger_line {
 	uint64_t polled_us;	    /* spinning without work */
 	uint64_t cpu_us;	    /* the kernel's figure for the sandboxes, by reaping */
 	uint64_t calls, failures, bytes;
+	uint64_t ended[ADV_ENDINGS]; /* of the failures: how many ended so, by lane/endings.h */
 };
 
 /* One lease's part of it: written each second while it lives, and at its end. */

@@ -35,6 +35,19 @@ static void print_line(const json_t *l, bool costs)
 	       costs ? amount(cli_number(l, "cost_millionths"), cost, sizeof(cost)) : "");
 }
 
+/* "           calls that failed: 3 timeout, 1 crashed" */
+static void print_endings(const json_t *l)
+{
+	json_t *ended = json_object_get(l, "ended"), *n;
+	const char *name, *before = "             calls that failed: ";
+	json_object_foreach (ended, name, n) {
+		printf("%s%lld %s", before, (long long)json_integer_value(n), name);
+		before = ", ";
+	}
+	if (json_object_size(ended) > 0)
+		putchar('\n');
+}
+
 static void print_bill(const json_t *bill)
 {
 	const json_t *lines = json_object_get(bill, "lines");
@@ -49,8 +62,10 @@ static void print_bill(const json_t *bill)
 	}
 	printf("%-12s %-24s %7s %12s %14s %12s %12s %12s %10s %12s\n", "TENANT", "MODULE", "LEASES",
 	       "CORES", "MIB SECONDS", "EXECUTED", "POLLED", "CALLS", "BYTES", costs ? "COST" : "");
-	json_array_foreach (lines, i, l)
+	json_array_foreach (lines, i, l) {
 		print_line(l, costs);
+		print_endings(l);
+	}
 	if (costs)
 		printf("\ntotal %s%s%s\n",
 		       amount(cli_number(bill, "total_millionths"), total, sizeof(total)),

@@ -89,7 +89,7 @@ void adv_api_bill(struct adv_control *c, struct adv_http_request *request)
 		a->sums.tenant = tenant;
 		adv_waiting_start(&a->waiting, request);
 		/* What is counted goes first, so that it is in the answer. */
-		adv_workers_flush_for(c);
+		adv_billing_flush_for(c);
 		if (adv_registry_sum_bills(c->registry, &a->sums, summed, a) == 0)
 			return;
 		adv_http_set_user(request, NULL);

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
+#include "lane/endings.h"
 #include "sandbox/facts.h"
 #include "util/clock.h"
 
@@ -78,15 +79,27 @@ static json_t *leases_json(const struct adv_leases_stats *s, uint32_t waiting)
 			 (json_int_t)s->failed);
 }
 
+/* How calls ended that did not end well: those that some did. */
+static json_t *endings_json(const struct adv_ledger_line *l)
+{
+	json_t *ended = json_object();
+	for (unsigned i = 0; i < ADV_ENDINGS; i++)
+		if (l->ended[i] > 0 && adv_ending_name(i) != NULL)
+			json_object_set_new(ended, adv_ending_name(i),
+					    json_integer((json_int_t)l->ended[i]));
+	return ended;
+}
+
 json_t *adv_ledger_line_json(const struct adv_ledger_line *l)
 {
-	return json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tenant",
+	return json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "tenant",
 			 (json_int_t)l->tenant, "module", l->module, "leases",
 			 (json_int_t)l->leases, "core_us", (json_int_t)l->allocated_core_us,
 			 "mib_ms", (json_int_t)l->allocated_mib_ms, "executed_us",
 			 (json_int_t)l->executed_us, "polled_us", (json_int_t)l->polled_us,
 			 "cpu_us", (json_int_t)l->cpu_us, "calls", (json_int_t)l->calls, "failures",
-			 (json_int_t)l->failures, "bytes", (json_int_t)l->bytes);
+			 (json_int_t)l->failures, "bytes", (json_int_t)l->bytes, "ended",
+			 endings_json(l));
 }
 
 /* A tenant sees its own lines, root all of them. */

@@ -163,7 +163,7 @@ static int start_sandboxes(struct adv_control *c, char *reason, size_t size)
 						      .warden_gone = warden_gone,
 						      .next_cpu = next_cpu,
 						      .printed = printed,
-						      .spent = adv_workers_spent,
+						      .spent = adv_billing_spent,
 						      .user = c};
 	int rc = adv_sandboxes_create(&options, &c->sandboxes);
 	if (rc == 0)
@@ -212,6 +212,7 @@ static int start_timers(struct adv_control *c, char *reason, size_t size)
 	(void)reason;
 	(void)size;
 	adv_workers_timers_init(c);
+	adv_billing_init(c);
 	adv_admission_init(c);
 	adv_held_schedule(c);
 	adv_watch_start(&c->registry_watch, c->loop, adv_registry_fd(c->registry), registry_ready,
@@ -376,7 +377,7 @@ void adv_control_destroy(struct adv_control *c)
 	stop_remotes(c);
 	if (c->leases != NULL && c->http != NULL) {
 		forget_all(c);
-		adv_workers_store(c); /* the registry's thread finishes its jobs before it ends */
+		adv_billing_store(c); /* the registry's thread finishes its jobs before it ends */
 	}
 	adv_http_server_destroy(c->http);
 	adv_http_server_destroy(c->remote_http);

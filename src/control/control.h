@@ -8,7 +8,8 @@
  *	lanes.c       its shared memory, made ahead
  *	core_lines.c  pages of cores that leases share
  *	remote*.c     leases over verbs: regions, queue pairs, connections
- *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog, usage
+ *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog
+ *	billing.c     what leases use: counted, billed, stored
  *	deploy.c      a module's way from bytes to the registry
  *	sandboxes.c   warden and pool
  *	log_pipe.c, logs.c  what functions print: read, kept
@@ -56,6 +57,7 @@ struct adv_control_options {
 	const char *poller_cpus;  /* or NULL */
 	int near_numa_node;	  /* see adv_cores_options */
 	struct adv_prices prices; /* of the bill */
+	uint32_t bill_days;	  /* that bills are kept */
 };
 
 /* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
@@ -93,6 +95,7 @@ struct adv_control {
 	struct adv_timer lease_timer;	 /* the next lease whose time is up */
 	struct adv_timer watchdog_timer; /* runs while there are leases */
 	struct adv_timer usage_timer;	 /* each second while there are leases */
+	struct adv_timer forget_timer;	 /* old bills */
 	uint64_t watchdog_ns;		 /* its present interval */
 	uint64_t flushed_ns;		 /* when use was counted last */
 	uint64_t started_ns;		 /* CLOCK_BOOTTIME */
@@ -192,37 +195,54 @@ void adv_held_schedule(struct adv_control *control);
 enum adv_status adv_workers_start(struct adv_held *held);
 void adv_workers_kill(struct adv_held *held);
 
-/* Starts the timers of watchdog and usage, if they do not run. */
+/* Starts the timer of the watchdog, if it does not run. */
 void adv_workers_watch(struct adv_control *control);
 void adv_workers_timers_init(struct adv_control *control);
-
-/* The lease is granted: it is counted, and has a bill from now on. */
-void adv_workers_begin_bill(struct adv_held *held);
-
-/* Puts processor time that a module used outside of any lease on its owner's line; `user` is the control. */
-void adv_workers_spent(void *user, const struct adv_module *module, uint64_t cpu_ns);
-
-/* Writes this lease's use since the last time into the ledger. */
-void adv_workers_count(struct adv_held *held);
-
-/* The lease is over: its bill is final, and stored. */
-void adv_workers_settle(struct adv_held *held);
-
-/* Something was used that is not in the registry yet: it will be within a second. */
-void adv_workers_used(struct adv_control *control);
-
-/* Counts what all leases have used by now, and hands it to the registry's thread. For somebody who asks: unless it was done just now. */
-void adv_workers_flush(struct adv_control *control);
-void adv_workers_flush_for(struct adv_control *control);
-
-/* Hands what has changed in the ledger to the registry's thread. */
-void adv_workers_store(struct adv_control *control);
 
 /* Do its workers sleep between calls because a poller needs their core? */
 bool adv_held_blocks(const struct adv_held *held);
 
 /* Has any lane calls in flight? */
 bool adv_workers_busy(const struct adv_held *held);
+
+/* ---- what it uses ---- */
+
+void adv_billing_init(struct adv_control *control);
+
+/* The lease is granted: it is counted, and has a bill from now on. */
+void adv_billing_begin(struct adv_held *held);
+
+/* Puts processor time that a module used outside of any lease on its owner's line; `user` is the control. */
+void adv_billing_spent(void *user, const struct adv_module *module, uint64_t cpu_ns);
+
+/* Writes this lease's use since the last time into the ledger. */
+void adv_billing_count(struct adv_held *held);
+
+/* The lease is over: its bill is final, and stored. */
+void adv_billing_settle(struct adv_held *held);
+
+/* Something was used that is not in the registry yet: it will be within a second. */
+void adv_billing_used(struct adv_control *control);
+
+/* Counts what all leases have used by now, and hands it to the registry's thread. For somebody who asks: unless it was done just now. */
+void adv_billing_flush(struct adv_control *control);
+void adv_billing_flush_for(struct adv_control *control);
+
+/* Hands what has changed in the ledger to the registry's thread. */
+void adv_billing_store(struct adv_control *control);
+
+/* Processor time of a sandbox that is reaped, by the kernel. */
+void adv_billing_cpu(struct adv_held *held, uint64_t cpu_ns);
+
+/*
+ * A worker is reaped, and its calls that are not completed end: the one that ran with `status`, the others with `rest`. What ran until then is billed as the
+ * node saw it: the worker cannot tell any more. Before its callers are told.
+ */
+void adv_billing_unfinished(struct adv_worker_slot *worker, enum adv_status status,
+			    enum adv_status rest);
+
+/* The lease has ended with `status`, its workers are reaped: calls that were in flight are counted as ended by that. Before their callers are told. */
+void adv_billing_cut_off(struct adv_held *held, enum adv_status status);
 
 /* ---- requests ---- */
 

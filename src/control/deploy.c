@@ -243,7 +243,7 @@ static void charge(const struct deploy *d, uint64_t cpu_ns)
 	const struct adv_ledger_line used = {
 		.tenant = d->owner, .module = "(deploy)", .cpu_us = cpu_ns / ADV_US};
 	adv_ledger_add(d->control->ledger, &used);
-	adv_workers_used(d->control);
+	adv_billing_used(d->control);
 }
 
 static void died(struct adv_claim *claim, const struct adv_death *death, const char *reason)

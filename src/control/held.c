@@ -195,7 +195,7 @@ enum adv_status adv_held_open(struct adv_control *c, struct adv_module *module,
 		adv_sandboxes_module_used(c->sandboxes, module);
 	adv_held_schedule(c);
 	adv_workers_watch(c);
-	adv_workers_begin_bill(h);
+	adv_billing_begin(h);
 	*out = h;
 	return ADV_OK;
 }
@@ -297,7 +297,7 @@ static void held_over(struct adv_held *h)
 	/* Sending may have found that the client is gone. */
 	if (h->connection != NULL)
 		adv_http_upgraded_close(h->connection);
-	adv_workers_settle(h);
+	adv_billing_settle(h);
 	adv_leases_forget(c->leases, h->entry);
 	held_free(h);
 	adv_held_schedule(c);
@@ -309,6 +309,8 @@ void adv_held_finish(struct adv_held *h)
 {
 	enum adv_status status = h->entry->end_status;
 	h->finishing = true;
+	if (h->memory.shared[ADV_LANE_SLOTS].map != NULL)
+		adv_billing_cut_off(h, status);
 	for (uint32_t i = 0;
 	     h->memory.shared[ADV_LANE_SLOTS].map != NULL && i < h->geometry.nr_lanes; i++) {
 		if (h->workers[i].held == NULL)

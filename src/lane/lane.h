@@ -10,7 +10,7 @@
  *	         +0    caller line    +64 arm line       +256  N request entries
  *	cpl    page 0: header. Then node lines, 64 bytes for each lane, in whole pages. Then for lane i at
  *	       cpl_lanes + i * cpl_stride:
- *	         +0    worker line    +128 progress line  +256  N completion entries
+ *	         +0    worker line    +128 progress line  +192 endings line  +256  N completion entries
  *	slots  page 0: header. Then for lane i, at P + i * slots_stride: the inputs of all slots, then their outputs; every
  *	       area starts on a page and fills whole pages.
  *
@@ -149,6 +149,11 @@ struct adv_progress_line {
 	_Atomic uint64_t memory_hint; /* the worker saw an allocation fail: see ADV_OUT_OF_MEMORY */
 };
 
+/* cpl, offset ADV_LANE_ENDINGS_OFFSET of a lane. Written by the worker for calls that it ends otherwise than ADV_OK: the fewest. */
+struct adv_endings_line {
+	_Atomic uint32_t calls[ADV_ENDINGS]; /* by adv_ending_of() */
+};
+
 struct adv_death_record {
 	uint16_t epoch;	 /* the epoch that ended */
 	uint16_t status; /* why: enum adv_status */
@@ -169,9 +174,11 @@ static_assert(sizeof(struct adv_caller_line) == ADV_CACHE_LINE, "one writer per 
 static_assert(sizeof(struct adv_worker_line) == ADV_CACHE_LINE, "one writer per cache line");
 static_assert(sizeof(struct adv_progress_line) == ADV_CACHE_LINE, "one writer per cache line");
 static_assert(sizeof(struct adv_node_line) == ADV_CACHE_LINE, "one writer per cache line");
+static_assert(sizeof(struct adv_endings_line) == ADV_CACHE_LINE, "one writer per cache line");
 
 /* Lines are fetched in pairs of 128 bytes: what the worker writes at each call shares none with what the caller reads. */
 #define ADV_LANE_PROGRESS_OFFSET 128 /* in a lane's part of cpl */
+#define ADV_LANE_ENDINGS_OFFSET	 192 /* the same */
 #define ADV_LANE_ARM_OFFSET	 64  /* in a lane's part of req */
 #define ADV_LANE_RING_OFFSET	 256 /* of the entries in a lane's part of req and of cpl */
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "lane/endings.h"
 #include "lane/entry_crc.h"
 #include "lane/lane_worker.h"
 #include "util/clock.h"
@@ -22,6 +23,7 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 	w->requests = (const struct adv_entry *)(req + ADV_LANE_RING_OFFSET);
 	w->line = (struct adv_worker_line *)cpl;
 	w->progress = (struct adv_progress_line *)(cpl + ADV_LANE_PROGRESS_OFFSET);
+	w->endings = (struct adv_endings_line *)(cpl + ADV_LANE_ENDINGS_OFFSET);
 	w->completions = (struct adv_entry *)(cpl + ADV_LANE_RING_OFFSET);
 	w->inputs = o->inputs;
 	w->outputs = o->outputs;
@@ -110,10 +112,18 @@ static void wake_caller(struct adv_worker_lane *w)
 	}
 }
 
+static void count_failure(struct adv_worker_lane *w, enum adv_status status)
+{
+	_Atomic uint32_t *ended = &w->endings->calls[adv_ending_of(status)];
+	add(&w->progress->failures, 1);
+	atomic_store_explicit(ended, atomic_load_explicit(ended, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
 /* For calls that are never run. */
 static void reject(struct adv_worker_lane *w, const struct adv_work *work, enum adv_status status)
 {
-	add(&w->progress->failures, 1);
+	count_failure(w, status);
 	add(&w->progress->calls, 1);
 	publish(w, work, status, 0, 0);
 }
@@ -129,7 +139,7 @@ void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
 		length = 0;
 	}
 	if (status != ADV_OK)
-		add(&p->failures, 1);
+		count_failure(w, status);
 	add(&p->out_bytes, length);
 	add(&p->executed_ns, ns);
 	add(&p->calls, 1);

@@ -49,6 +49,7 @@ struct adv_worker_lane {
 	struct adv_entry *completions;
 	struct adv_worker_line *line;
 	struct adv_progress_line *progress;
+	struct adv_endings_line *endings;
 	const struct adv_caller_line *caller_line;
 	uint8_t *inputs; /* slot s at + s * in_capacity */
 	uint8_t **

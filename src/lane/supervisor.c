@@ -24,6 +24,7 @@ void adv_supervisor_init(struct adv_supervisor *s, const struct adv_geometry *g,
 	s->requests = (const struct adv_entry *)(r + ADV_LANE_RING_OFFSET);
 	s->worker_line = (struct adv_worker_line *)c;
 	s->progress = (struct adv_progress_line *)(c + ADV_LANE_PROGRESS_OFFSET);
+	s->endings = (const struct adv_endings_line *)(c + ADV_LANE_ENDINGS_OFFSET);
 	s->completions = (struct adv_entry *)(c + ADV_LANE_RING_OFFSET);
 	s->node_line = (struct adv_node_line *)((uint8_t *)cpl + adv_geometry_node_line(g, lane));
 	s->generation = adv_generation(1, 1);
@@ -187,6 +188,14 @@ void adv_supervisor_count(struct adv_supervisor *s, uint64_t max_ns, struct adv_
 	counts->bytes =
 		grown(&p->in_bytes, &s->counted[4], counts->calls * s->geometry->in_capacity) +
 		grown(&p->out_bytes, &s->counted[5], counts->calls * s->geometry->out_capacity);
+	uint64_t left = counts->failures;
+	for (unsigned i = 0; i < ADV_ENDINGS; i++) {
+		uint32_t now = atomic_load_explicit(&s->endings->calls[i], memory_order_relaxed);
+		uint32_t by = now - s->ended[i];
+		s->ended[i] = now;
+		counts->ended[i] = i == 0 ? 0 : by > left ? left : by;
+		left -= counts->ended[i];
+	}
 }
 
 bool adv_supervisor_memory_hint(const struct adv_supervisor *s)
@@ -198,6 +207,18 @@ bool adv_supervisor_served(const struct adv_supervisor *s)
 {
 	return atomic_load_explicit(&s->worker_line->state, memory_order_relaxed) !=
 	       ADV_SIDE_STARTING;
+}
+
+uint32_t adv_supervisor_unfinished(const struct adv_supervisor *s, uint64_t now_ns,
+				   uint64_t *ran_ns)
+{
+	uint32_t n = reached(s, s->requests) - reached(s, s->completions);
+	*ran_ns = 0;
+	if ((int32_t)n <= 0)
+		return 0;
+	if (s->watched != 0)
+		*ran_ns = now_ns - s->watched_since_ns;
+	return n < s->geometry->nr_entries ? n : s->geometry->nr_entries;
 }
 
 bool adv_supervisor_busy(const struct adv_supervisor *s)

@@ -16,13 +16,15 @@ struct adv_supervisor {
 	struct adv_worker_line *worker_line;
 	struct adv_node_line *node_line;
 	uint32_t lane;
-	uint64_t generation;	   /* the node's own copy: the one that counts */
-	uint64_t watched;	   /* progress->running as last seen */
-	uint64_t watched_since_ns; /* when it was first seen */
-	uint32_t stalled_seq;	   /* the oldest call that is not completed, as last seen */
-	uint64_t stalled_since_ns; /* when it was first seen; 0: none was */
-	uint64_t stalled_look_ns;  /* not before that is there another look */
-	uint64_t counted[6];	   /* totals taken so far by adv_supervisor_count() */
+	uint64_t generation;	     /* the node's own copy: the one that counts */
+	uint64_t watched;	     /* progress->running as last seen */
+	uint64_t watched_since_ns;   /* when it was first seen */
+	uint32_t stalled_seq;	     /* the oldest call that is not completed, as last seen */
+	uint64_t stalled_since_ns;   /* when it was first seen; 0: none was */
+	uint64_t stalled_look_ns;    /* not before that is there another look */
+	uint64_t counted[6];	     /* totals taken so far by adv_supervisor_count() */
+	uint32_t ended[ADV_ENDINGS]; /* the same, of calls that did not end well */
+	const struct adv_endings_line *endings;
 };
 
 /* Writes the three headers. Once, when the memory is new (all zero). */
@@ -38,6 +40,13 @@ void adv_supervisor_init(struct adv_supervisor *s, const struct adv_geometry *g,
  * 0, or -EOVERFLOW after ADV_EPOCH_MAX epochs: nothing is stored, the lease must end.
  */
 int adv_supervisor_death(struct adv_supervisor *s, enum adv_status status, uint32_t detail);
+
+/*
+ * Calls that are published and not completed, at most the ring's entries: what its worker's death, or the lease's end, ends. Before that is announced.
+ * Of them the first is the one that the dead worker ran, as it says of itself, if *ran_ns is not 0: for so long the node has seen it run.
+ */
+uint32_t adv_supervisor_unfinished(const struct adv_supervisor *s, uint64_t now_ns,
+				   uint64_t *ran_ns);
 
 /* The caller may submit nothing more. The caller of this function then writes the eventfd. */
 void adv_supervisor_revoke(struct adv_supervisor *s);
@@ -57,6 +66,8 @@ bool adv_supervisor_overdue(struct adv_supervisor *s, uint64_t now_ns, uint64_t 
 /* What the worker says it has done since the last call of this function; each figure clamped to max_ns where a time. */
 struct adv_lane_counts {
 	uint64_t calls, failures, executed_ns, polled_ns, bytes;
+	uint64_t ended
+		[ADV_ENDINGS]; /* of the failures, by adv_ending_of(); together no more than these */
 };
 void adv_supervisor_count(struct adv_supervisor *s, uint64_t max_ns,
 			  struct adv_lane_counts *counts);

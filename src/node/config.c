@@ -63,7 +63,8 @@ static const struct key keys[] = {
 	KEY("pool", "max_sandboxes", "max-sandboxes", "N", KIND_COUNT, max_sandboxes, 1,
 	    ADV_SANDBOXES_MAX, "sandboxes at most, leased ones included"),
 	KEY("cores", "workers", "worker-cpus", "LIST", KIND_TEXT, worker_cpus, 0, 0,
-	    "CPUs for workers, like 2-63,66; default: all but the first core"),
+	    "CPUs for workers, like 2-63,66; default: those isolated at boot, else those of "
+	    "nohz_full, else all but the first core"),
 	KEY("cores", "oversubscribe", "oversubscribe", "no|busy|turns", KIND_SUBSCRIBE,
 	    oversubscribe, 0, 0,
 	    "more workers than cores: refused (the default); one call at a time on a core, BUSY "
@@ -86,6 +87,8 @@ static const struct key keys[] = {
 	    UINT64_MAX, "memory that all leases together may reserve"),
 	KEY("leases", "stop_grace", "stop-grace", "DURATION", KIND_DURATION, stop_grace_ns, 0,
 	    60 * ADV_SEC, "time for calls in flight when the node is stopped"),
+	KEY("leases", "bill_days", "bill-days", "DAYS", KIND_COUNT, bill_days, 1, 36500,
+	    "how long the bill of a lease is kept"),
 	KEY("log", "level", "log-level", "LEVEL", KIND_LEVEL, log_level, 0, 0,
 	    "error, warning, info or debug"),
 };
@@ -247,6 +250,7 @@ static void set_defaults(struct adv_config *c)
 	c->pool_hot_modules = ADV_POOL_HOT_MODULES_MAX;
 	c->pool_memory_bytes = ADV_POOL_MEMORY_DEFAULT;
 	c->max_sandboxes = 1024;
+	c->bill_days = 400;
 	c->oversubscribe = ADV_OVERSUBSCRIBE_NO;
 	c->nr_pollers = 1;
 	c->peer_timeout_ns = ADV_PEER_TIMEOUT_MS_DEFAULT * ADV_MS;

@@ -37,6 +37,7 @@ struct adv_config {
 	uint32_t max_sandboxes;
 	char worker_cpus[ADV_CONFIG_PATH_MAX]; /* a CPU list, or "" */
 	enum adv_oversubscribe oversubscribe;
+	uint32_t bill_days;
 	char poller_cpus[ADV_CONFIG_PATH_MAX];
 	char verbs[ADV_CONFIG_PATH_MAX]; /* DEVICE[:PORT] or ADDRESS[:PORT]; "": no verbs */
 	char control

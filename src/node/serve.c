@@ -195,6 +195,7 @@ static int start_control(struct node *n, char *reason, size_t size)
 		.remote_fd = n->remote_fd,
 		.tenants = &n->config.tenants,
 		.prices = n->config.prices,
+		.bill_days = config->bill_days,
 		.peer_timeout_ms = (uint32_t)(config->peer_timeout_ns / ADV_MS),
 		.warden = &n->warden,
 		.registry = n->registry,

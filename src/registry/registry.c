@@ -29,6 +29,7 @@ enum job_type {
 	JOB_LOAD,
 	JOB_LEDGER,
 	JOB_BILLS,
+	JOB_FORGET,
 	JOB_SUM,
 };
 
@@ -47,6 +48,7 @@ struct job {
 	size_t nr_lines;
 	struct adv_ledger_line *lines;
 	struct adv_bill *bills;	    /* BILLS: nr_lines of them */
+	int64_t before_ms;	    /* FORGET */
 	struct adv_bill_sums *sums; /* SUM: the asker's */
 };
 
@@ -324,6 +326,13 @@ static void do_bills(struct adv_registry *r, struct job *j)
 		adv_log_error("what leases have used could not be stored: %s", strerror(-rc));
 }
 
+static void do_forget(struct adv_registry *r, struct job *j)
+{
+	int rc = adv_store_forget_bills(r->store, j->before_ms);
+	if (rc < 0)
+		adv_log_error("old bills could not be deleted: %s", strerror(-rc));
+}
+
 static void do_sum(struct adv_registry *r, struct job *j)
 {
 	int rc = adv_store_sum_bills(r->store, j->sums->since_ms, j->sums->tenant, &j->sums->lines,
@@ -355,6 +364,9 @@ static void do_job(struct adv_registry *r, struct job *j)
 		break;
 	case JOB_BILLS:
 		do_bills(r, j);
+		break;
+	case JOB_FORGET:
+		do_forget(r, j);
 		break;
 	case JOB_SUM:
 		do_sum(r, j);
@@ -514,6 +526,16 @@ int adv_registry_store_bills(struct adv_registry *r, const struct adv_bill *bill
 	return 0;
 }
 
+int adv_registry_forget_bills(struct adv_registry *r, int64_t before_ms)
+{
+	struct job *j = job_new(JOB_FORGET, NULL, NULL);
+	if (j == NULL)
+		return -ENOMEM;
+	j->before_ms = before_ms;
+	submit(r, j);
+	return 0;
+}
+
 int adv_registry_sum_bills(struct adv_registry *r, struct adv_bill_sums *sums,
 			   adv_registry_done done, void *user)
 {
@@ -579,6 +601,7 @@ static void finish(struct adv_registry *r, struct job *j)
 		break;
 	case JOB_LEDGER:
 	case JOB_BILLS:
+	case JOB_FORGET:
 		free(j->lines);
 		free(j->bills);
 		break;

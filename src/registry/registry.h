@@ -128,6 +128,9 @@ int adv_registry_store_ledger(struct adv_registry *registry, const struct adv_le
 int adv_registry_store_bills(struct adv_registry *registry, const struct adv_bill *bills,
 			     size_t nr_bills);
 
+/* Deletes bills that were counted last before that. Failures are logged; asked for again some time later they go then. */
+int adv_registry_forget_bills(struct adv_registry *registry, int64_t before_ms);
+
 /* Adds up what leases used that were counted last at `since_ms` or later, by tenant and module. */
 struct adv_bill_sums {
 	int64_t since_ms; /* wall clock */

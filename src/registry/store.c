@@ -470,6 +470,11 @@ int adv_store_put_bills(struct adv_store *s, const struct adv_bill *bills, size_
 	return error_of(adv_accounts_put_bills(s->db, bills, n));
 }
 
+int adv_store_forget_bills(struct adv_store *s, int64_t before_ms)
+{
+	return error_of(adv_accounts_forget_bills(s->db, before_ms));
+}
+
 int adv_store_sum_bills(struct adv_store *s, int64_t since_ms, int64_t tenant,
 			struct adv_ledger_line **lines, size_t *nr)
 {

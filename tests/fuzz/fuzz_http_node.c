@@ -161,7 +161,7 @@ void adv_leases_note_refusal(struct adv_leases *leases)
 	(void)leases;
 }
 
-void adv_workers_flush_for(struct adv_control *control)
+void adv_billing_flush_for(struct adv_control *control)
 {
 	(void)control;
 }

@@ -7,7 +7,7 @@ import random
 import subprocess
 import time
 
-from harness import ADVERB, Node, as_user, environment_of, ordinary_user, run, wait_for
+from harness import ADVERB, BUILD, Node, as_user, environment_of, ordinary_user, run, wait_for
 from libadverb import Client
 
 PRICES = "[prices]\ncurrency = EUR\ncore_hour = 3600\nmillion_calls = 1000000\n"  # a core second costs 1, a call 1
@@ -58,6 +58,37 @@ def what_was_used():
         text = node.cli("bill").stdout.decode()
         cost = done["cost_millionths"]
         assert f"total {cost // 1000000}.{cost % 1000000:06} EUR" in text and "0/echo" in text, text
+
+
+def calls_by_how_they_ended():
+    attacks = os.path.join(BUILD, "tests", "hostile", "attacks")
+    with Node() as node, Client(node.socket) as client:
+        node.deployed("crash", os.path.join(attacks, "crash_segv.so"))
+        node.deployed("slow")
+        with client.lease("crash") as lease:
+            assert lease.invoke("answer", b"x")[0] == "ok"
+            assert lease.invoke("attack", (0).to_bytes(4, "little"))[0] == "crashed"
+            assert lease.invoke("answer", b"x")[0] == "ok"
+        with client.lease("slow", slots=4) as lease:
+            first = lease.submit("never", timeout_us=300_000)
+            others = [lease.submit("slow_echo", b"x") for _ in range(2)]
+            done = lease.take(3)
+            assert done[first][0] == "timeout" and {done[t][0] for t in others} == {"not_run"}, done
+        with client.lease("slow") as lease:
+            lease.submit("never", timeout_us=30_000_000)
+            assert lease.take(1, timeout_us=100_000) == {}
+        wait_for("their end", lambda: not node.get("/v1/leases")[1]["leases"])
+        by = lines(node)
+        assert by["0/crash"]["ended"] == {"crashed": 1} and by["0/crash"]["failures"] == 1 and by["0/crash"]["calls"] == 3, by
+        slow = by["0/slow"]
+        assert slow["ended"] == {"timeout": 1, "not_run": 2, "lease_over": 1} and slow["failures"] == slow["calls"] == 4, by
+        # What was killed has run all the same, and is billed for that.
+        assert slow["executed_us"] >= 250_000, slow
+        text = node.cli("bill").stdout.decode()
+        assert "calls that failed: 1 timeout, 2 not_run, 1 lease_over" in text, text
+        node.stop()
+        node.start()
+        assert lines(node)["0/slow"]["ended"] == slow["ended"]
 
 
 def by_time_and_tenant():
@@ -133,4 +164,4 @@ def it_says_what_is_wrong_with_prices():
 
 
 if __name__ == "__main__":
-    run([what_was_used, by_time_and_tenant, a_killed_node_loses_a_second_at_most, it_says_what_is_wrong_with_prices])
+    run([what_was_used, calls_by_how_they_ended, by_time_and_tenant, a_killed_node_loses_a_second_at_most, it_says_what_is_wrong_with_prices])

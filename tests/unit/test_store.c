@@ -593,7 +593,8 @@ Test(store, the_ledger_keeps_absolute_totals)
 		 .cpu_us = 6,
 		 .calls = 7,
 		 .failures = 8,
-		 .bytes = 9},
+		 .bytes = 9,
+		 .ended = {0, 1, [6] = 2, [14] = 5, [15] = 7}},
 	};
 	open_it();
 	cr_assert_eq(adv_registry_store_ledger(r, lines, 2), 0);
@@ -615,6 +616,66 @@ static void sql(const char *text)
 	cr_assert_eq(sqlite3_open(in_state("registry.db"), &db), SQLITE_OK);
 	cr_assert_eq(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK, "%s", sqlite3_errmsg(db));
 	sqlite3_close(db);
+}
+
+/* As the last version left them. */
+Test(store, accounts_of_before_count_on)
+{
+	struct adv_ledger_line line = {.tenant = ALICE, .module = "1000/m", .calls = 7};
+	line.ended[3] = 4;
+	open_it();
+	cr_assert_eq(adv_registry_store_ledger(r, &line, 1), 0);
+	close_it();
+	sql("ALTER TABLE ledger DROP COLUMN ended_3; ALTER TABLE bill DROP COLUMN ended_15");
+	open_it();
+	cr_assert_eq(adv_registry_read_ledger(r, read_line, NULL), 0);
+	cr_assert_eq(lines_read[0].calls, 7);
+	cr_assert_eq(lines_read[0].ended[3], 0, "nobody counted them");
+	cr_assert_eq(adv_registry_store_ledger(r, &line, 1), 0);
+	reopen();
+	cr_assert_eq(adv_registry_read_ledger(r, read_line, NULL), 0);
+	cr_assert_eq(lines_read[nr_read - 1].ended[3], 4);
+}
+
+struct summed {
+	struct adv_bill_sums sums;
+	bool done;
+};
+
+static void summed(void *user, enum adv_status status, const char *why)
+{
+	cr_assert_eq(status, ADV_OK, "%s", why);
+	((struct summed *)user)->done = true;
+}
+
+static uint64_t calls_billed(void)
+{
+	struct summed s = {.sums = {.tenant = -1}};
+	cr_assert_eq(adv_registry_sum_bills(r, &s.sums, summed, &s), 0);
+	while (!s.done)
+		adv_registry_poll(r);
+	uint64_t calls = s.sums.nr_lines > 0 ? s.sums.lines[0].calls : 0;
+	free(s.sums.lines);
+	return calls;
+}
+
+Test(store, old_bills_go)
+{
+	struct adv_bill bills[2] = {{.run = "a",
+				     .lease = 1,
+				     .seen_ms = 1000,
+				     .used = {.tenant = ALICE, .leases = 1, .calls = 1}},
+				    {.run = "a",
+				     .lease = 2,
+				     .seen_ms = 2000,
+				     .used = {.tenant = ALICE, .leases = 1, .calls = 10}}};
+	open_it();
+	cr_assert_eq(adv_registry_store_bills(r, bills, 2), 0);
+	cr_assert_eq(calls_billed(), 11);
+	cr_assert_eq(adv_registry_forget_bills(r, 1000), 0);
+	cr_assert_eq(calls_billed(), 11, "that one is not older");
+	cr_assert_eq(adv_registry_forget_bills(r, 1001), 0);
+	cr_assert_eq(calls_billed(), 10);
 }
 
 Test(store, one_node_at_a_time)

@@ -2,6 +2,7 @@
  * test_supervisor.c - death with epochs as the three sides live through it in one thread: who is told what, what is never run,
  * and what the node may conclude from a worker's hints.
  */
+#include "lane/endings.h"
 #include "lane_rig.h"
 
 #include <errno.h>
@@ -183,6 +184,59 @@ Test(supervisor, figures_are_clamped)
 	cr_assert_eq(counts.calls, 4);
 	cr_assert_leq(counts.failures, counts.calls);
 	cr_assert_leq(counts.executed_ns + counts.polled_ns, 1000);
+}
+
+Test(supervisor, failures_by_how_they_ended)
+{
+	struct adv_lane_counts counts;
+	make();
+	rig_submit(0, 1);
+	adv_worker_complete(&rig_worker, rig_begin(1), ADV_FUNCTION_FAILED, 0);
+	rig_submit(1, 2);
+	adv_worker_complete(&rig_worker, rig_begin(2), ADV_BAD_SIZE, 0);
+	rig_submit(2, 3);
+	rig_serve(3);
+	adv_supervisor_count(&rig_node, ADV_SEC, &counts);
+	cr_assert_eq(counts.failures, 2);
+	cr_assert_eq(counts.ended[adv_ending_of(ADV_FUNCTION_FAILED)], 1);
+	cr_assert_eq(counts.ended[adv_ending_of(ADV_BAD_SIZE)], 1);
+	/* What a worker says there is worth no more than its failures are. */
+	atomic_store(&rig_worker.endings->calls[adv_ending_of(ADV_TIMEOUT)], 1000000);
+	atomic_store(&rig_worker.endings->calls[0], 1000000);
+	adv_supervisor_count(&rig_node, ADV_SEC, &counts);
+	for (unsigned i = 0; i < ADV_ENDINGS; i++)
+		cr_assert_eq(counts.ended[i], 0, "%u", i);
+}
+
+Test(supervisor, endings_have_names)
+{
+	cr_assert_null(adv_ending_name(0));
+	cr_assert_str_eq(adv_ending_name(adv_ending_of(ADV_CRASHED)), "crashed");
+	cr_assert_str_eq(adv_ending_name(adv_ending_of(ADV_LOAD_FAILED)), "load_failed");
+	cr_assert_str_eq(adv_ending_name(adv_ending_of(ADV_BUSY)), "busy");
+	cr_assert_str_eq(adv_ending_name(adv_ending_of(ADV_REVOKED)), "lease_over");
+	cr_assert_eq(adv_ending_of(ADV_OK), 0);
+	cr_assert_null(adv_ending_name(ADV_ENDINGS - 1));
+}
+
+Test(supervisor, what_is_not_finished)
+{
+	uint64_t ran;
+	make();
+	cr_assert_eq(adv_supervisor_unfinished(&rig_node, 1000, &ran), 0);
+	rig_submit(0, 1);
+	rig_submit(1, 2);
+	rig_serve(1);
+	rig_begin(2);
+	uint64_t next = UINT64_MAX;
+	adv_supervisor_overdue(&rig_node, 500, &next);
+	cr_assert_eq(adv_supervisor_unfinished(&rig_node, 1500, &ran), 1);
+	cr_assert_eq(ran, 1000, "as the node has seen it");
+	/* Whoever writes numbers into a ring that cannot be is charged for a ring at most. */
+	atomic_store(&rig_worker.completions[0].seq, 0);
+	atomic_store((_Atomic uint32_t *)&rig_worker.requests[5].seq, 1u << 30);
+	atomic_store((_Atomic uint16_t *)&rig_worker.requests[5].epoch, 1);
+	cr_assert_eq(adv_supervisor_unfinished(&rig_node, 1500, &ran), rig_g.nr_entries);
 }
 
 Test(supervisor, a_memory_hint_dies_with_its_worker)
