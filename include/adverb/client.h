@@ -237,6 +237,9 @@ ADV_API void *adv_buffer_alloc(struct adv_node *node, size_t size);
 /* `buffer` is from adv_buffer_alloc() of this node, and no call that is outstanding reads it; anything else, and NULL, is ignored. */
 ADV_API void adv_buffer_free(struct adv_node *node, void *buffer);
 
+#define ADV_REQUEST_TIMED \
+	1u /* the completion says how long the function ran: the worker reads its clock before it answers, not behind it */
+
 struct adv_request {
 	uint32_t size;	   /* sizeof(struct adv_request) */
 	uint32_t function; /* from adv_function_find() */
@@ -251,7 +254,7 @@ struct adv_request {
 		*slot; /* input is in slot->in already, and output stays in slot->out; or NULL */
 	void *out;     /* where the output is copied when the completion is taken; without a slot */
 	uint32_t out_capacity;
-	uint32_t reserved;
+	uint32_t flags;	     /* ADV_REQUEST_TIMED, or 0 */
 	uint64_t timeout_us; /* 0: 10 s; ADV_NO_TIMEOUT */
 	uint64_t user_data;  /* comes back in the completion */
 };
@@ -264,7 +267,8 @@ struct adv_completion {
 	uint32_t status; /* enum adv_status */
 	uint32_t detail; /* ADV_CRASHED: the signal; ADV_EXITED: the exit status; else 0 */
 	uint32_t worker;
-	uint64_t execution_ns; /* as the worker measured it; saturates at 4.29 s */
+	uint64_t
+		execution_ns; /* of ADV_REQUEST_TIMED, as the worker measured it, saturating at 4.29 s; else 0 */
 };
 
 /*

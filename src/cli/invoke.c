@@ -167,6 +167,7 @@ static int run(struct adv_lease *lease, uint32_t function, struct call *c)
 	struct adv_request request = {.size = sizeof(request),
 				      .function = function,
 				      .worker = ADV_ANY_WORKER,
+				      .flags = ADV_REQUEST_TIMED,
 				      .in = c->in.data,
 				      .in_size = (uint32_t)c->in.size,
 				      .out = c->out,

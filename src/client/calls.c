@@ -249,9 +249,17 @@ static enum adv_status check_request(const struct adv_lease *l, const struct adv
 	    ((r->in == NULL && r->in_size > 0) || (r->out == NULL && r->out_capacity > 0)))
 		return adv_client_fail_text(ADV_INVALID,
 					    "adv_submit: in or out is NULL, but its size is not 0");
+	if ((r->flags & ~ADV_REQUEST_TIMED) != 0)
+		return adv_client_fail_text(ADV_INVALID, "adv_submit: flags that this library does "
+							 "not know");
 	if (r->slot == NULL && r->worker != ADV_ANY_WORKER && r->worker >= l->nr_workers)
 		return adv_client_fail_text(ADV_INVALID, "adv_submit: no such worker");
 	return ADV_OK;
+}
+
+static uint16_t flags_of(const struct adv_request *r)
+{
+	return r->flags & ADV_REQUEST_TIMED ? ADV_ENTRY_TIMED : 0;
 }
 
 static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w, uint32_t slot,
@@ -264,9 +272,9 @@ static enum adv_status publish(struct adv_lease *l, struct adv_client_worker *w,
 	uint64_t id = l->next_call_id + 1;
 	enum adv_status status;
 	for (int i = 0; i < 2; i++) {
-		status = adv_caller_submit(&w->caller, slot, (uint16_t)r->function, in, r->in_size,
-					   id, r->user_data, adv_client_budget_us(r->timeout_us),
-					   deadline);
+		status = adv_caller_submit_flagged(
+			&w->caller, slot, (uint16_t)r->function, in, r->in_size, id, r->user_data,
+			adv_client_budget_us(r->timeout_us), deadline, flags_of(r));
 		if (status != ADV_BUSY)
 			break;
 		/* The worker was replaced. Where it had nothing but given-up calls, these end here. */
@@ -323,7 +331,8 @@ static enum adv_status submit_copied(struct adv_lease *l, const struct adv_reque
 						   .in = r->in,
 						   .out_capacity = r->out_capacity,
 						   .in_size = r->in_size,
-						   .function = (uint16_t)r->function};
+						   .function = (uint16_t)r->function,
+						   .flags = flags_of(r)};
 	return ADV_OK;
 }
 
@@ -359,9 +368,9 @@ enum adv_status adv_client_submit_again(struct adv_lease *l, uint32_t worker,
 	uint32_t index = w->free[w->nr_free - 1];
 	const struct adv_client_input input =
 		adv_client_stage(l, w, index, slot->in, slot->in_size);
-	enum adv_status status =
-		adv_caller_submit(&w->caller, index, slot->function, slot->in, slot->in_size,
-				  call_id, user_data, adv_client_budget_us(budget_us), deadline_ns);
+	enum adv_status status = adv_caller_submit_flagged(
+		&w->caller, index, slot->function, slot->in, slot->in_size, call_id, user_data,
+		adv_client_budget_us(budget_us), deadline_ns, slot->flags);
 	if (status != ADV_OK)
 		return status;
 	adv_client_carry(l, w, index, &input);

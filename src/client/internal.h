@@ -275,8 +275,9 @@ struct adv_client_slot {
 	uint32_t out_capacity;
 	uint32_t in_size;
 	uint16_t function;
-	bool held;     /* the user's, by adv_slot_get() */
-	bool in_place; /* the call was submitted with the slot: its output stays there */
+	uint16_t flags; /* of its entry */
+	bool held;	/* the user's, by adv_slot_get() */
+	bool in_place;	/* the call was submitted with the slot: its output stays there */
 };
 
 /*

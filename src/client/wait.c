@@ -223,10 +223,11 @@ static enum adv_status call_failed(struct adv_lease *l, const struct invocation 
 			adv_status_text(status),
 			(unsigned long long)(adv_client_timeout_ns(v->timeout_us) / 1000));
 	if (status == ADV_BUSY)
-		return adv_client_fail(status,
-				       "%s/%s: not run, another lease's call has the worker's core: "
-				       "try again, or elsewhere",
-				       l->module, function);
+		return adv_client_fail(
+			status,
+			"%s/%s: not run, another lease's call has the worker's core: "
+			"try again, or elsewhere",
+			l->module, function);
 	return adv_client_fail(status, "%s/%s: %s", l->module, function, adv_status_text(status));
 }
 

@@ -73,7 +73,8 @@ enum adv_status adv_caller_state(const struct adv_caller *c)
 }
 
 static void fill(struct adv_entry *e, uint32_t slot, uint16_t function, const void *in,
-		 uint32_t length, uint64_t call_id, uint32_t budget_us, uint16_t epoch)
+		 uint32_t length, uint64_t call_id, uint32_t budget_us, uint16_t epoch,
+		 uint16_t flags)
 {
 	if (length > 0 && length <= ADV_INLINE_MAX)
 		adv_copy_small(e->payload, in, length);
@@ -82,14 +83,15 @@ static void fill(struct adv_entry *e, uint32_t slot, uint16_t function, const vo
 	atomic_store_explicit(&e->time, budget_us, memory_order_relaxed);
 	e->code = function;
 	e->slot = (uint16_t)slot;
-	atomic_store_explicit(&e->flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&e->flags, flags, memory_order_relaxed);
 	atomic_store_explicit(&e->epoch, epoch, memory_order_relaxed);
 	e->crc = 0;
 }
 
-enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot, uint16_t function,
-				  const void *in, uint32_t length, uint64_t call_id,
-				  uint64_t user_data, uint32_t budget_us, uint64_t deadline_ns)
+enum adv_status adv_caller_submit_flagged(struct adv_caller *c, uint32_t slot, uint16_t function,
+					  const void *in, uint32_t length, uint64_t call_id,
+					  uint64_t user_data, uint32_t budget_us,
+					  uint64_t deadline_ns, uint16_t flags)
 {
 	enum adv_status state = adv_caller_state(c);
 	if (state != ADV_OK)
@@ -102,7 +104,8 @@ enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot, uint16_t 
 	}
 	uint32_t seq = c->request_seq++;
 	struct adv_entry *e = &c->requests[seq & (c->geometry->nr_entries - 1)];
-	fill(e, slot, function, in, length, call_id, budget_us, adv_generation_epoch(generation));
+	fill(e, slot, function, in, length, call_id, budget_us, adv_generation_epoch(generation),
+	     flags);
 	if (c->checked)
 		e->crc = adv_entry_crc(e, seq);
 	c->calls[slot] = (struct adv_caller_call){.call_id = call_id,

@@ -72,13 +72,23 @@ static inline const struct adv_entry *adv_caller_entry(const struct adv_caller *
 
 /*
  * Publishes a call in `slot`, which must be free. An input of up to ADV_INLINE_MAX bytes is taken from `in`; a larger one
- * must lie in the slot already. `length` is within the capacity. budget_us 0: none. Wakes the worker when it sleeps.
+ * must lie in the slot already. `length` is within the capacity. budget_us 0: none. `flags`: ADV_ENTRY_TIMED or 0. Wakes the worker when it sleeps.
  * Returns ADV_OK; ADV_BUSY when the worker was replaced and the calls it had are to be taken by adv_caller_poll() first;
  * ADV_REVOKED when the node takes no more calls; or the lane's end status. Then nothing was published.
  */
-enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot, uint16_t function,
-				  const void *in, uint32_t length, uint64_t call_id,
-				  uint64_t user_data, uint32_t budget_us, uint64_t deadline_ns);
+enum adv_status adv_caller_submit_flagged(struct adv_caller *c, uint32_t slot, uint16_t function,
+					  const void *in, uint32_t length, uint64_t call_id,
+					  uint64_t user_data, uint32_t budget_us,
+					  uint64_t deadline_ns, uint16_t flags);
+
+static inline enum adv_status adv_caller_submit(struct adv_caller *c, uint32_t slot,
+						uint16_t function, const void *in, uint32_t length,
+						uint64_t call_id, uint64_t user_data,
+						uint32_t budget_us, uint64_t deadline_ns)
+{
+	return adv_caller_submit_flagged(c, slot, function, in, length, call_id, user_data,
+					 budget_us, deadline_ns, 0);
+}
 
 /*
  * Takes one result. Returns false when there is none. Every published call comes out exactly once: by its completion,

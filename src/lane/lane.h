@@ -77,6 +77,7 @@
 
 /* Entry flags. */
 #define ADV_ENTRY_CANCELLED 1u /* request: the caller has given up */
+#define ADV_ENTRY_TIMED	    2u /* request: its completion is to say how long it ran */
 
 /*
  * One request or completion. A payload of at most ADV_INLINE_MAX bytes always travels in `payload`, a larger one in the slot.
@@ -88,7 +89,7 @@ struct adv_entry {
 	uint64_t call_id;		 /* never reused */
 	uint32_t length;		 /* bytes of input or output */
 	_Atomic uint32_t
-		time;  /* request: budget in µs, 0 none; completion: execution in ns, saturating */
+		time; /* request: budget in µs, 0 none; completion of a request that is ADV_ENTRY_TIMED, and on verbs lanes: execution in ns, saturating */
 	uint16_t code; /* request: function; completion: enum adv_status */
 	uint16_t slot;
 	_Atomic uint16_t flags;

@@ -10,6 +10,11 @@
 #include "util/clock.h"
 #include "util/futex.h"
 
+/* 0: nothing is counted and no clock read for it. bench/accounting.c measures what it costs. */
+#ifndef ADV_LANE_ACCOUNTING
+#define ADV_LANE_ACCOUNTING 1
+#endif
+
 #define SPINS_PER_LOOK 128 /* at the clock, between looks at the ring */
 #define LOOK_AHEAD_NS  (10 * ADV_US)
 
@@ -53,6 +58,8 @@ void adv_worker_lane_init(struct adv_worker_lane *w, const struct adv_geometry *
 /* One writer: a plain load and store, atomic for the node's sake, without a locked instruction. */
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
+	if (!ADV_LANE_ACCOUNTING)
+		return;
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
 			      memory_order_relaxed);
 }
@@ -128,12 +135,33 @@ static void reject(struct adv_worker_lane *w, const struct adv_work *work, enum 
 	publish(w, work, status, 0, 0);
 }
 
+/*
+ * What this call and the wait before it took: when its completion is on its way, since the clock takes longer than all the rest, and the caller need not
+ * wait for it.
+ */
+static void account(struct adv_worker_lane *w)
+{
+	uint64_t now = adv_ticks_now(&w->ticks);
+	if (w->accepted_at != w->idle_since)
+		add(&w->progress->polled_ns,
+		    adv_ticks_ns(&w->ticks, w->accepted_at - w->idle_since));
+	add(&w->progress->executed_ns, adv_ticks_ns(&w->ticks, now - w->accepted_at));
+	if (w->waited && w->learns) {
+		adv_hot_window_gap(&w->window,
+				   adv_ticks_ns(&w->ticks, w->accepted_at - w->waited_since));
+		w->hot_ns = w->window.window_ns;
+	}
+	w->waited = false;
+	w->idle_since = now;
+}
+
 void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
 			 enum adv_status status, uint32_t length)
 {
 	struct adv_progress_line *p = w->progress;
-	uint64_t now = adv_ticks_now(&w->ticks);
-	uint64_t ns = adv_ticks_ns(&w->ticks, now - w->accepted_at);
+	uint64_t ns = 0;
+	if (w->timed)
+		ns = adv_ticks_ns(&w->ticks, adv_ticks_now(&w->ticks) - w->accepted_at);
 	if (length > w->out_capacity) {
 		status = ADV_BAD_SIZE;
 		length = 0;
@@ -141,14 +169,14 @@ void adv_worker_complete(struct adv_worker_lane *w, const struct adv_work *work,
 	if (status != ADV_OK)
 		count_failure(w, status);
 	add(&p->out_bytes, length);
-	add(&p->executed_ns, ns);
 	add(&p->calls, 1);
 	atomic_store_explicit(&p->running, 0, memory_order_relaxed);
-	w->idle_since = now;
 	if (w->core_worker != 0)
 		adv_core_line_give(
 			w->core, w->core_worker); /* whoever hears of the end finds the core free */
 	publish(w, work, status, length, ns);
+	if (ADV_LANE_ACCOUNTING)
+		account(w);
 }
 
 /* ---- requests ---- */
@@ -210,7 +238,10 @@ static bool take(struct adv_worker_lane *w, struct adv_work *work)
 	work->slot = e->slot;
 	/* What was read is not read again: the caller may be changing it now. */
 	atomic_signal_fence(memory_order_seq_cst);
-	w->accepted_at = adv_ticks_now(&w->ticks);
+	/* Over verbs a poller that may share the core goes by it, too. */
+	w->timed = w->checked || (flags & ADV_ENTRY_TIMED) != 0;
+	w->accepted_at =
+		w->found_at != 0 || !ADV_LANE_ACCOUNTING ? w->found_at : adv_ticks_now(&w->ticks);
 	if (work->slot >= w->nr_slots) {
 		work->slot = 0; /* nothing is written there: the length is zero */
 		reject(w, work, ADV_BAD_ENTRY);
@@ -299,7 +330,10 @@ static bool core_taken(const struct adv_worker_lane *w)
 	return w->core != NULL && adv_core_line_taken(w->core);
 }
 
-/* Spins for the hot window. True: something came. */
+/*
+ * Spins for the hot window. True: something came, after `found_at`. The clock is what it pauses by, besides: so the time is known when something
+ * comes, and need not be asked for then.
+ */
 static bool spin(struct adv_worker_lane *w)
 {
 	for (;;) {
@@ -313,8 +347,11 @@ static bool spin(struct adv_worker_lane *w)
 				sched_yield();
 			else
 				adv_pause();
+			if (arrived(w))
+				return true;
+			w->found_at = adv_ticks_now(&w->ticks);
 		}
-		uint64_t idle = adv_ticks_ns(&w->ticks, adv_ticks_now(&w->ticks) - w->idle_since);
+		uint64_t idle = adv_ticks_ns(&w->ticks, w->found_at - w->idle_since);
 		if (idle >= w->hot_ns)
 			return false;
 		if (idle >= ADV_SEC)
@@ -322,27 +359,26 @@ static bool spin(struct adv_worker_lane *w)
 	}
 }
 
-/* Something came, so long after the last call had ended. The clock was read anyhow. */
-static void learn(struct adv_worker_lane *w, uint64_t began)
-{
-	adv_hot_window_gap(&w->window, adv_ticks_ns(&w->ticks, w->idle_since - began));
-	w->hot_ns = w->window.window_ns;
-}
-
 void adv_worker_next(struct adv_worker_lane *w, struct adv_work *work)
 {
-	if (adv_worker_try(w, work))
-		return; /* the common case under load: not even a look at the clock */
-	uint64_t began = w->idle_since;
-	for (;;) {
-		bool came = w->hot_ns > 0 && spin(w);
-		count_polled(w);
-		if (!came)
-			sleep_once(w);
-		if (!adv_worker_try(w, work))
-			continue;
-		if (w->learns)
-			learn(w, began);
+	/* What is there already begins where the last call ended. */
+	w->found_at = w->idle_since;
+	if (adv_worker_try(w, work)) {
+		w->found_at = 0;
 		return;
 	}
+	if (!ADV_LANE_ACCOUNTING)
+		w->idle_since = w->found_at = adv_ticks_now(&w->ticks);
+	w->waited = true;
+	w->waited_since = w->idle_since;
+	for (;;) {
+		if (w->hot_ns == 0 || !spin(w)) {
+			count_polled(w);
+			sleep_once(w);
+			w->found_at = w->idle_since;
+		}
+		if (adv_worker_try(w, work))
+			break;
+	}
+	w->found_at = 0;
 }

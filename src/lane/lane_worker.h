@@ -61,6 +61,7 @@ struct adv_worker_lane {
 	uint64_t hot_ns;	 /* UINT64_MAX: always; 0: never */
 	bool learns;		 /* hot_ns is the window's, which is learned */
 	struct adv_hot_window window;
+	bool timed;    /* the caller of the call being run wants to know how long it ran */
 	bool unfenced; /* completions were published since the last look at the caller's state */
 	bool checked;  /* a verbs lane: entries carry checksums */
 	bool yield;    /* the core is shared: sched_yield() while spinning */
@@ -68,8 +69,11 @@ struct adv_worker_lane {
 	uint64_t core_worker; /* who it is there; 0: calls are not refused for its being taken */
 	int event_fd;
 	struct adv_ticks ticks;
-	uint64_t idle_since;  /* ticks */
-	uint64_t accepted_at; /* ticks, of the call being run */
+	uint64_t idle_since;   /* ticks */
+	uint64_t found_at;     /* ticks, when what is being taken was found; 0: now */
+	uint64_t waited_since; /* ticks */
+	bool waited;	       /* for the call being run, since then */
+	uint64_t accepted_at;  /* ticks, of the call being run */
 	uint32_t
 		backlog_seq; /* requests before this one were seen at backlog_at: what their budgets count from */
 	uint64_t backlog_at; /* ticks */

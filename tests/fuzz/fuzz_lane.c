@@ -85,6 +85,11 @@ static void look(struct fuzz *f)
 	(void)adv_supervisor_served(&f->supervisor);
 	(void)adv_supervisor_memory_hint(&f->supervisor);
 	adv_supervisor_count(&f->supervisor, max_ns, &counts);
+	uint64_t ended = 0, ran_ns;
+	for (unsigned i = 0; i < ADV_ENDINGS; i++)
+		ended += counts.ended[i];
+	FUZZ_CHECK(ended <= counts.failures);
+	FUZZ_CHECK(adv_supervisor_unfinished(&f->supervisor, max_ns, &ran_ns) <= f->g.nr_entries);
 	FUZZ_CHECK(counts.calls <= max_ns && counts.failures <= counts.calls);
 	FUZZ_CHECK(counts.executed_ns + counts.polled_ns <= max_ns);
 	FUZZ_CHECK(counts.bytes <= counts.calls * (f->g.in_capacity + f->g.out_capacity));
@@ -201,7 +206,7 @@ static void ended(struct fuzz *f, const struct adv_result *r)
 	const struct adv_entry *e =
 		entry_of(f->cpl + adv_geometry_cpl(&f->g, 0), f->caller.completion_seq - 1, &f->g);
 	FUZZ_CHECK(r->status != ADV_OK || e->call_id == r->call_id);
-	FUZZ_CHECK(r->status < ADV_NO_NODE || r->status == ADV_CLOSED);
+	FUZZ_CHECK(r->status < ADV_NO_NODE || r->status == ADV_CLOSED || r->status == ADV_BUSY);
 	FUZZ_CHECK(r->length <= f->g.out_capacity);
 	FUZZ_CHECK(r->slot_held || adv_caller_slot_free(&f->caller, r->slot));
 	f->open[r->slot] = 0;

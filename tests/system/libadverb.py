@@ -30,7 +30,7 @@ class Options(Structure):
 class Request(Structure):
     _fields_ = [("size", c_uint32), ("function", c_uint32), ("worker", c_uint32), ("in_size", c_uint32),
                 ("input", c_void_p), ("slot", c_void_p), ("out", c_void_p), ("out_capacity", c_uint32),
-                ("reserved", c_uint32), ("timeout_us", c_uint64), ("user_data", c_uint64)]
+                ("flags", c_uint32), ("timeout_us", c_uint64), ("user_data", c_uint64)]
 
 
 class Completion(Structure):

@@ -458,6 +458,54 @@ Test(lane, progress)
 	cr_assert_eq(counts.calls + counts.failures + counts.bytes, 0, "counted once");
 }
 
+/* ---- how long it ran ---- */
+
+static uint32_t time_of(uint64_t id, uint16_t flags)
+{
+	cr_assert_eq(adv_caller_submit_flagged(&rig_caller, 0, 0, NULL, 0, id, id + 1000, 0,
+					       UINT64_MAX, flags),
+		     ADV_OK);
+	struct adv_work *work = rig_begin(id);
+	uint64_t until = adv_clock_monotonic_ns() + 2 * ADV_MS;
+	while (adv_clock_monotonic_ns() < until)
+		;
+	adv_worker_complete(&rig_worker, work, ADV_OK, 0);
+	return rig_take(id, ADV_OK)->execution_ns;
+}
+
+Test(lane, who_asks_hears_how_long_it_ran)
+{
+	struct adv_lane_counts counts;
+	cr_assert_geq(time_of(1, ADV_ENTRY_TIMED), 2 * ADV_MS);
+	cr_assert_eq(time_of(2, 0), 0);
+	cr_assert_geq(time_of(3, ADV_ENTRY_TIMED), 2 * ADV_MS);
+	/* It is billed in any case. */
+	adv_supervisor_count(&rig_node, 60 * ADV_SEC, &counts);
+	cr_assert_geq(counts.executed_ns, 6 * ADV_MS);
+	cr_assert_leq(counts.executed_ns, ADV_SEC);
+}
+
+/* Spinning is counted up to the call, and the call from then on, though the clock is not asked in between. */
+Test(lane, waiting_and_running_add_up)
+{
+	struct adv_lane_counts counts;
+	struct adv_work work;
+	rig_worker.hot_ns = UINT64_MAX;
+	uint64_t begun = adv_clock_monotonic_ns();
+	for (uint64_t id = 1; id <= 100; id++) {
+		rig_submit(0, id);
+		adv_worker_next(&rig_worker, &work);
+		cr_assert_eq(work.call_id, id);
+		adv_worker_complete(&rig_worker, &work, ADV_OK, 0);
+		rig_take(id, ADV_OK);
+	}
+	uint64_t took = adv_clock_monotonic_ns() - begun;
+	adv_supervisor_count(&rig_node, 60 * ADV_SEC, &counts);
+	cr_assert_eq(counts.calls, 100);
+	cr_assert_leq(counts.executed_ns + counts.polled_ns, took + ADV_MS);
+	cr_assert_gt(counts.executed_ns, 0);
+}
+
 /* ---- a core that leases share ---- */
 
 Test(lane, a_core_runs_one_call_at_a_time)
