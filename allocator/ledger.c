@@ -117,6 +117,32 @@ const struct adv_ledger_line *adv_ledger_at(const struct adv_ledger *ledger, siz
 	return index < ledger->nr_lines ? &ledger->lines[index].sums : NULL;
 }
 
+/* ---- between nodes ---- */
+
+size_t adv_ledger_accounts(const struct adv_ledger *l, struct adv_account *accounts, size_t max)
+{
+	size_t nr = 0;
+	for (size_t i = 0; i < l->nr_lines; i++) {
+		const struct adv_ledger_line *s = &l->lines[i].sums;
+		const uint64_t sums[ADV_ACCOUNT_SUMS] = {s->allocated_core_us,
+							 s->allocated_mib_ms,
+							 s->executed_us,
+							 s->polled_us,
+							 s->calls,
+							 s->bytes};
+		size_t at = 0;
+		while (at < nr && at < max && accounts[at].tenant != s->tenant)
+			at++;
+		if (at >= max)
+			return max + 1; /* there is no telling how many more */
+		if (at == nr)
+			accounts[nr++] = (struct adv_account){.tenant = s->tenant};
+		for (int k = 0; k < ADV_ACCOUNT_SUMS; k++)
+			add(&accounts[at].sums[k], sums[k]);
+	}
+	return nr;
+}
+
 /* ---- prices ---- */
 
 #define HOUR_US		(UINT64_C(3600) * 1000000)

@@ -55,7 +55,44 @@ uint64_t adv_prices_cost(const struct adv_prices *prices, const struct adv_ledge
 /* Adds the figures of `delta` to those of `to`, with saturation. Names are left alone. */
 void adv_ledger_sum(struct adv_ledger_line *to, const struct adv_ledger_line *delta);
 
+/* ---- between nodes ---- */
+
+#define ADV_ACCOUNT_NODE_BYTES 16
+
+enum adv_account_sum {
+	ADV_ACCOUNT_CORE_US,
+	ADV_ACCOUNT_MIB_MS,
+	ADV_ACCOUNT_EXECUTED_US,
+	ADV_ACCOUNT_POLLED_US,
+	ADV_ACCOUNT_CALLS,
+	ADV_ACCOUNT_BYTES,
+	ADV_ACCOUNT_SUMS,
+};
+
+/* What one tenant has used on one node, as accounting nodes hear of it. */
+struct adv_account {
+	uint32_t tenant;
+	uint64_t sums[ADV_ACCOUNT_SUMS];
+};
+
+/* What an accounting node knows of a tenant on a node, one for each way of telling: what was written is never added to what was added. */
+struct adv_collected {
+	char node[2 * ADV_ACCOUNT_NODE_BYTES + 1];
+	uint32_t tenant; /* ADV_COLLECTED_NODE: of the node itself, without sums */
+	bool adds;
+	uint64_t counter; /* of the node itself: of its last connection */
+	int64_t seen_ms;  /* wall clock: when it last changed */
+	uint64_t sums[ADV_ACCOUNT_SUMS];
+};
+#define ADV_COLLECTED_NODE UINT32_MAX
+
+/* Sums by tenant of all its modules, in a stable order; returns how many tenants there are, or more than `max`: then the others are left out. */
 struct adv_ledger;
+size_t adv_ledger_accounts(const struct adv_ledger *ledger, struct adv_account *accounts,
+			   size_t max);
+
+/* ---- the ledger ---- */
+
 int adv_ledger_create(struct adv_ledger **ledger);
 void adv_ledger_destroy(struct adv_ledger *ledger);
 

@@ -1,14 +1,17 @@
 /*
- * heap.c - what a buffer that a device may read costs beside malloc(): adv_heap_alloc() and free(), in blocks that alternate, one thread.
+ * heap.c - what a buffer that a device may read costs beside jemalloc's malloc(): adv_heap_alloc() and free(), in blocks that alternate, one thread,
+ * beside one that sleeps, as a client has: alone libc's locks would cost nothing.
  * Two patterns: the same buffer again and again; 1024 of them that come and go in random order. Prints the median of the blocks' ratios.
  *
  *	bench_heap [ROUNDS]
  */
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/heap.h"
 #include "util/clock.h"
@@ -85,6 +88,13 @@ static void measure(const char *name, uint64_t (*block)(bool, size_t), size_t si
 	       theirs[rounds / 2], ratio[rounds / 2], ratio[rounds / 10], ratio[rounds * 9 / 10]);
 }
 
+static void *sleep_on(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
 int main(int argc, char **argv)
 {
 	static const size_t sizes[] = {64, 1000, 4096, 32768, 65536, 1 << 20};
@@ -100,6 +110,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_heap: no heap\n");
 		return 1;
 	}
+	pthread_t sleeper;
+	if (pthread_create(&sleeper, NULL, sleep_on, NULL) != 0)
+		return 1;
 	for (int i = 0; i < A_BLOCK; i++)
 		order[i] = (uint32_t)rand_r(&seed) % KEPT;
 	printf("%-12s %8s %12s %12s %8s %s\n", "pattern", "bytes", "heap", "malloc", "ratio",

@@ -230,7 +230,7 @@ ADV_API void adv_slot_put(struct adv_lease *lease, const struct adv_slot *slot);
  * Over shared memory it is memory like any other, copied once. At least `size` bytes at a multiple of 64, of the node's handle: freed by
  * adv_buffer_free(), at the latest with the handle and its last lease. Any thread. Takes what malloc() takes, but where the heap must grow:
  * that registers 4 MiB or more with the device. NULL: adv_error() says why (RLIMIT_MEMLOCK, most often).
- * What is freed stays with the handle, for the next: RDMA needs it to stay in memory.
+ * What is freed stays with the handle, for the next, until its last lease has ended: RDMA needs it to stay in memory.
  */
 ADV_API void *adv_buffer_alloc(struct adv_node *node, size_t size);
 

@@ -74,6 +74,36 @@ static void print_bill(const json_t *bill)
 		puts("\nno prices are set: see [prices] in adverb(1)");
 }
 
+static void print_node_line(const json_t *l)
+{
+	char core[32], executed[32], polled[32], bytes[32];
+	printf("%-32s %10lld %-6s %12s %14lld %12s %12s %12lld %10s\n", cli_text(l, "node"),
+	       cli_number(l, "tenant"), cli_text(l, "by"),
+	       adv_format_duration((uint64_t)cli_number(l, "core_us") * 1000, core, sizeof(core)),
+	       cli_number(l, "mib_ms") / 1000,
+	       adv_format_duration((uint64_t)cli_number(l, "executed_us") * 1000, executed,
+				   sizeof(executed)),
+	       adv_format_duration((uint64_t)cli_number(l, "polled_us") * 1000, polled,
+				   sizeof(polled)),
+	       cli_number(l, "calls"),
+	       adv_format_size((uint64_t)cli_number(l, "bytes"), bytes, sizeof(bytes)));
+}
+
+/* What other nodes have told this one. */
+static void print_nodes(const json_t *accounts)
+{
+	const json_t *lines = json_object_get(accounts, "lines");
+	size_t i;
+	json_t *l;
+	if (json_array_size(lines) > 0)
+		printf("%-32s %10s %-6s %12s %14s %12s %12s %12s %10s\n", "NODE", "TENANT", "BY",
+		       "CORES", "MIB SECONDS", "EXECUTED", "POLLED", "CALLS", "BYTES");
+	json_array_foreach (lines, i, l)
+		print_node_line(l);
+	printf("%s%lld nodes are connected\n", json_array_size(lines) > 0 ? "\n" : "",
+	       cli_number(accounts, "connected"));
+}
+
 /* "2026-11-25", "2026-11-25T21:08", both in UTC; or a duration: so long ago. In milliseconds since 1970. */
 static int parse_since(const char *text, uint64_t *ms)
 {
@@ -100,10 +130,13 @@ int cli_bill(int argc, char **argv, const struct cli_command *self)
 {
 	const char *since = NULL, *tenant = NULL;
 	struct cli_common common = {0};
+	bool nodes = false;
 	const struct cli_option options[] = {
 		{"since", "WHEN", CLI_TEXT, &since,
 		 "a date like 2026-11-25, with T21:08 behind it, in UTC; or 24h: so long ago"},
 		{"tenant", "UID", CLI_TEXT, &tenant, "this one alone; root sees all without it"},
+		{"nodes", NULL, CLI_FLAG, &nodes,
+		 "what other nodes have told this one, in all, by node and tenant"},
 		{0},
 	};
 	char path[128];
@@ -111,6 +144,10 @@ int cli_bill(int argc, char **argv, const struct cli_command *self)
 	int n = cli_parse(argc, argv, self, options, &common, 0, 0);
 	if (n < 0)
 		return n == -1 ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (nodes && (since != NULL || tenant != NULL))
+		return cli_error("bill: --nodes goes with neither --since nor --tenant");
+	if (nodes)
+		return cli_ask_and_print(&common, "GET", "/v1/accounts", print_nodes);
 	if (since != NULL && parse_since(since, &since_ms) < 0)
 		return cli_error("bill: --since %.40s: a date like 2026-11-25 or 2026-11-25T21:08, "
 				 "or a duration like 24h",

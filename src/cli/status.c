@@ -93,6 +93,21 @@ static void print_drain(const json_t *drain)
 		       cli_number(drain, "keep"), cli_number(drain, "cores_used"));
 }
 
+static void print_accounting(const json_t *a)
+{
+	const json_t *collects = json_object_get(a, "collects"), *r = json_object_get(a, "reports");
+	if (collects != NULL)
+		printf("accounting collects from other nodes, %lld connected; `adverb bill "
+		       "--nodes`\n",
+		       cli_number(collects, "connected"));
+	if (r != NULL && json_is_true(json_object_get(r, "connected")))
+		printf("accounting reports to the accounting node, %lld lines so far%s\n",
+		       cli_number(r, "lines"),
+		       json_is_true(json_object_get(r, "settled")) ? "" : ", more on the way");
+	else if (r != NULL)
+		printf("accounting does not reach the accounting node: %s\n", cli_text(r, "why"));
+}
+
 static void print_status(const json_t *s)
 {
 	const json_t *node = json_object_get(s, "node"), *sandbox = json_object_get(s, "sandbox");
@@ -112,6 +127,7 @@ static void print_status(const json_t *s)
 	printf("cores      %lld of %lld free for workers, oversubscribe %s; workers on CPUs %s\n",
 	       cli_number(cores, "free"), cli_number(cores, "total"),
 	       cli_text(cores, "oversubscribe"), cli_text(cores, "workers"));
+	print_accounting(json_object_get(s, "accounting"));
 	printf("memory     %s of %s free for leases\n",
 	       adv_format_size((uint64_t)cli_number(memory, "free_bytes"), free_bytes,
 			       sizeof(free_bytes)),

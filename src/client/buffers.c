@@ -71,6 +71,13 @@ void adv_node_free_heap(struct adv_node *node)
 	adv_heap_destroy(atomic_load_explicit(&node->heap, memory_order_acquire));
 }
 
+void adv_node_trim_heap(struct adv_node *node)
+{
+	struct adv_heap *heap = atomic_load_explicit(&node->heap, memory_order_acquire);
+	if (heap != NULL)
+		adv_heap_trim(heap);
+}
+
 bool adv_client_registered(const struct adv_lease *l, const void *at, uint32_t size, uint32_t *lkey)
 {
 	if (l->verbs == NULL)

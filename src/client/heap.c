@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "client/internal.h"
 
@@ -33,8 +34,15 @@ static const uint32_t sizes[] = {
 #define FIRST_RUN 30 /* index of the first that is whole units */
 #define SIZED_MAX UNITS(64)
 
+#define SPINS	  100
+#define UNIT_GOES (1u << 31) /* in nr_taken, while units are given back: and the next one */
+#define NO_UNIT	  (UNIT_GOES - 1)
+#define TIDY_BYTES \
+	(4 *       \
+	 UNIT) /* of a size, less than that which is free is no matter, nor is one unit or run */
+
 enum unit_use {
-	UNIT_NONE, /* no chunk reaches here yet */
+	UNIT_NONE, /* no chunk reaches here, or it was given back */
 	UNIT_FREE,
 	UNIT_SIZED, /* objects of one of the sizes, or the first unit of one */
 	UNIT_LARGE, /* the first of another run */
@@ -46,16 +54,18 @@ struct unit {
 	uint32_t chunk; /* its number, from 1 */
 	uint32_t run;	/* UNIT_SIZED, UNIT_LARGE: units */
 	uint8_t use;
-	uint8_t size;	 /* UNIT_SIZED: index into sizes */
-	uint64_t *taken; /* UNIT_SIZED: a bit for each object */
+	uint8_t size;	   /* UNIT_SIZED: index into sizes */
+	uint32_t nr_taken; /* UNIT_SIZED: objects */
+	uint64_t *taken;   /* a bit for each */
 };
 
 /* Objects of one size that are free: a stack of their numbers, unit and place. */
 struct shelf {
-	pthread_mutex_t lock;
-	uint32_t *free; /* (unit << 10) | place */
+	_Atomic uint32_t locked; /* see shelf_lock() */
+	uint32_t *free;		 /* (unit << 10) | place */
 	size_t nr_free;
 	size_t nr_objects; /* free or not: `free` has room for all */
+	size_t nr_frees;   /* since units were looked for that are wholly free */
 } __attribute__((aligned(ADV_CACHE_LINE)));
 
 #define PLACE_BITS 10
@@ -66,6 +76,7 @@ static_assert(RANGE_MAX / UNIT <= 1u << (32 - PLACE_BITS), "a unit's number has 
 struct chunk {
 	struct chunk *next;
 	void *handle;
+	size_t first, nr; /* units */
 };
 
 struct adv_heap {
@@ -77,7 +88,8 @@ struct adv_heap {
 	const uint8_t *wiped; /* a byte that is 1, and 0 in a forked child */
 	struct chunk *chunks;
 	uint32_t nr_chunks;
-	pthread_mutex_t lock; /* units, chunks */
+	pthread_mutex_t lock;	    /* units, chunks */
+	uint64_t inverse[NR_SIZES]; /* 2^32 by each size */
 	struct shelf shelves[NR_SIZES];
 };
 
@@ -117,7 +129,7 @@ struct adv_heap *adv_heap_create(const struct adv_heap_registrar *registrar)
 	h->registrar = *registrar;
 	pthread_mutex_init(&h->lock, NULL);
 	for (size_t i = 0; i < NR_SIZES; i++)
-		pthread_mutex_init(&h->shelves[i].lock, NULL);
+		h->inverse[i] = ((UINT64_C(1) << 32) + sizes[i] - 1) / sizes[i];
 	h->base = reserve(&h->size);
 	h->wiped = make_wiped();
 	/* Untouched pages of it cost nothing. */
@@ -148,10 +160,8 @@ void adv_heap_destroy(struct adv_heap *h)
 	}
 	for (size_t i = 0; h->units != NULL && i < h->nr_units; i++)
 		free(h->units[i].taken);
-	for (size_t i = 0; i < NR_SIZES; i++) {
+	for (size_t i = 0; i < NR_SIZES; i++)
 		free(h->shelves[i].free);
-		pthread_mutex_destroy(&h->shelves[i].lock);
-	}
 	if (h->base != NULL)
 		munmap(h->base, h->size);
 	if (h->wiped != NULL)
@@ -169,15 +179,30 @@ static bool out_of_memory(size_t size)
 	return false;
 }
 
-/* Another chunk of at least `run` units, at the end of those there are. */
+/* Where `nr` units were given back; SIZE_MAX: nowhere. */
+static size_t find_hole(const struct adv_heap *h, size_t nr)
+{
+	size_t found = 0;
+	for (size_t i = 0; i < h->nr_units; i++) {
+		found = h->units[i].use == UNIT_NONE ? found + 1 : 0;
+		if (found == nr)
+			return i + 1 - nr;
+	}
+	return SIZE_MAX;
+}
+
+/* Another chunk of at least `run` units: where one was given back, or at the end of those there are. */
 static bool grow(struct adv_heap *h, size_t run)
 {
-	size_t first = h->nr_units, all = h->size / UNIT;
-	size_t nr = run > CHUNK_UNITS ? run : CHUNK_UNITS;
-	if (nr > all - first)
-		nr = run;
-	if (nr > all - first)
-		return out_of_memory(run * UNIT);
+	size_t all = h->size / UNIT, nr = run > CHUNK_UNITS ? run : CHUNK_UNITS;
+	size_t first = find_hole(h, nr);
+	if (first == SIZE_MAX) {
+		first = h->nr_units;
+		if (nr > all - first)
+			nr = run;
+		if (nr > all - first)
+			return out_of_memory(run * UNIT);
+	}
 	uint8_t *at = h->base + first * UNIT;
 	struct chunk *c = calloc(1, sizeof(*c));
 	uint32_t lkey = 0;
@@ -191,16 +216,19 @@ static bool grow(struct adv_heap *h, size_t run)
 		free(c);
 		return false;
 	}
+	c->first = first;
+	c->nr = nr;
 	c->next = h->chunks;
 	h->chunks = c;
-	h->nr_chunks++;
+	h->nr_chunks++; /* a number is never used again */
 	for (size_t i = first; i < first + nr; i++) {
 		h->units[i].lkey = lkey;
 		h->units[i].chunk = h->nr_chunks;
 		h->units[i].use = UNIT_FREE;
 	}
 	/* Release: pairs with adv_heap_covers(). */
-	atomic_store_explicit(&h->nr_units, first + nr, memory_order_release);
+	if (first + nr > h->nr_units)
+		atomic_store_explicit(&h->nr_units, first + nr, memory_order_release);
 	return true;
 }
 
@@ -224,19 +252,44 @@ static size_t find_run(const struct adv_heap *h, size_t run)
 	return SIZE_MAX;
 }
 
-static size_t take_run(struct adv_heap *h, size_t run, enum unit_use use)
+/* Without `grows` only where there is one already: SIZE_MAX and no error where there is none. */
+static size_t take_run(struct adv_heap *h, size_t run, enum unit_use use, bool grows)
 {
 	size_t first = find_run(h, run);
-	if (first == SIZE_MAX) {
-		if (!grow(h, run))
-			return SIZE_MAX;
+	if (first == SIZE_MAX && grows && grow(h, run))
 		first = find_run(h, run);
-	}
+	if (first == SIZE_MAX)
+		return SIZE_MAX;
 	h->units[first].use = (uint8_t)use;
 	h->units[first].run = (uint32_t)run;
 	for (size_t i = 1; i < run; i++)
 		h->units[first + i].use = UNIT_MORE;
 	return first;
+}
+
+/*
+ * Held for nanoseconds, but while a size gets another unit. One atomic instruction a turn where a mutex has two: that is most of what an allocation costs.
+ * Who waits longer than others take sleeps.
+ */
+static bool shelf_try(struct shelf *s)
+{
+	return atomic_exchange_explicit(&s->locked, 1, memory_order_acquire) == 0;
+}
+
+static void shelf_lock(struct shelf *s)
+{
+	for (unsigned spins = 0; !shelf_try(s);)
+		while (atomic_load_explicit(&s->locked, memory_order_relaxed) != 0) {
+			if (spins++ < SPINS)
+				adv_pause();
+			else
+				nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+		}
+}
+
+static void shelf_unlock(struct shelf *s)
+{
+	atomic_store_explicit(&s->locked, 0, memory_order_release);
 }
 
 /* ---- objects of a size: with the shelf's lock ---- */
@@ -250,6 +303,84 @@ static bool make_room(struct shelf *s, size_t more)
 	return true;
 }
 
+/* Its objects are off the shelf already. */
+static void give_back(struct adv_heap *h, struct shelf *s, size_t index, size_t unit)
+{
+	struct unit *u = &h->units[unit];
+	uint32_t run = u->run;
+	s->nr_objects -= index < FIRST_RUN ? UNIT / sizes[index] : 1;
+	free(u->taken);
+	u->taken = NULL;
+	pthread_mutex_lock(&h->lock);
+	for (uint32_t i = 0; i < run; i++)
+		u[i].use = UNIT_FREE;
+	pthread_mutex_unlock(&h->lock);
+}
+
+/*
+ * Units without an object that is taken are for other sizes again, but for `keep` of them. All objects of such a unit are on the shelf: the one in
+ * its first place stands for it. While they are picked out, nr_taken links them.
+ */
+static void tidy(struct adv_heap *h, size_t index, unsigned keep)
+{
+	struct shelf *s = &h->shelves[index];
+	uint32_t first = NO_UNIT;
+	size_t kept = 0;
+	for (size_t i = 0; i < s->nr_free; i++) {
+		struct unit *u = &h->units[s->free[i] >> PLACE_BITS];
+		if ((s->free[i] & (PLACES_MAX - 1)) != 0 || u->nr_taken != 0)
+			continue;
+		if (keep > 0) {
+			keep--;
+			continue;
+		}
+		u->nr_taken = UNIT_GOES | first;
+		first = s->free[i] >> PLACE_BITS;
+	}
+	for (size_t i = 0; i < s->nr_free; i++)
+		if ((h->units[s->free[i] >> PLACE_BITS].nr_taken & UNIT_GOES) == 0)
+			s->free[kept++] = s->free[i];
+	s->nr_free = kept;
+	s->nr_frees = 0;
+	while (first != NO_UNIT) {
+		uint32_t unit = first;
+		first = h->units[unit].nr_taken & NO_UNIT;
+		give_back(h, s, index, unit);
+	}
+}
+
+/* Most of a size is free, and has come to be so: worth a look, which costs as much as the frees before it. */
+static bool worth_tidying(const struct shelf *s, size_t index)
+{
+	size_t unit = index < FIRST_RUN ? UNIT / sizes[index] : 1;
+	return s->nr_frees >= s->nr_objects && s->nr_free > s->nr_objects / 2 &&
+	       s->nr_free > unit && s->nr_free * sizes[index] > TIDY_BYTES;
+}
+
+/* Before it grows: what lies free on shelves that nobody is at. `held` is the shelf whose lock is held already. */
+static void tidy_others(struct adv_heap *h, size_t held)
+{
+	for (size_t i = 0; i < NR_SIZES; i++) {
+		if (i == held || !shelf_try(&h->shelves[i]))
+			continue;
+		tidy(h, i, 0);
+		shelf_unlock(&h->shelves[i]);
+	}
+}
+
+static size_t find_or_grow(struct adv_heap *h, size_t run, enum unit_use use, size_t held)
+{
+	size_t found = SIZE_MAX;
+	for (int attempt = 0; attempt < 2 && found == SIZE_MAX; attempt++) {
+		if (attempt == 1)
+			tidy_others(h, held);
+		pthread_mutex_lock(&h->lock);
+		found = take_run(h, run, use, attempt == 1);
+		pthread_mutex_unlock(&h->lock);
+	}
+	return found;
+}
+
 /* Puts the objects of one more unit on the shelf, or one more of several units. */
 static bool stock(struct adv_heap *h, struct shelf *s, size_t index)
 {
@@ -260,15 +391,14 @@ static bool stock(struct adv_heap *h, struct shelf *s, size_t index)
 		free(taken);
 		return out_of_memory(sizes[index]);
 	}
-	pthread_mutex_lock(&h->lock);
-	unit = take_run(h, index < FIRST_RUN ? 1 : sizes[index] / UNIT, UNIT_SIZED);
-	pthread_mutex_unlock(&h->lock);
+	unit = find_or_grow(h, index < FIRST_RUN ? 1 : sizes[index] / UNIT, UNIT_SIZED, index);
 	if (unit == SIZE_MAX) {
 		free(taken);
 		return false;
 	}
 	h->units[unit].size = (uint8_t)index;
 	h->units[unit].taken = taken;
+	h->units[unit].nr_taken = 0;
 	s->nr_objects += nr;
 	/* The lowest on top. */
 	for (uint32_t i = nr; i-- > 0;)
@@ -297,32 +427,41 @@ static void *alloc_sized(struct adv_heap *h, size_t size)
 	size_t index = size_index(size);
 	struct shelf *s = &h->shelves[index];
 	void *at = NULL;
-	pthread_mutex_lock(&s->lock);
+	shelf_lock(s);
 	if (s->nr_free > 0 || stock(h, s, index)) {
 		uint32_t object = s->free[--s->nr_free];
 		uint32_t place = object & (PLACES_MAX - 1), unit = object >> PLACE_BITS;
 		h->units[unit].taken[place / 64] |= UINT64_C(1) << place % 64;
+		h->units[unit].nr_taken++;
 		at = h->base + unit * UNIT + (size_t)place * sizes[index];
 	}
-	pthread_mutex_unlock(&s->lock);
+	shelf_unlock(s);
 	return at;
 }
 
 static bool free_sized(struct adv_heap *h, size_t unit, size_t offset)
 {
 	struct unit *u = &h->units[unit];
-	struct shelf *s = &h->shelves[u->size];
-	uint32_t place = (uint32_t)(offset / sizes[u->size]);
+	size_t index = u->size;
+	struct shelf *s = &h->shelves[index];
+	/* Rounded up, so exact for what is below a unit: a division takes as long as all the rest. */
+	uint32_t place = (uint32_t)(offset * h->inverse[index] >> 32);
 	uint64_t bit = UINT64_C(1) << place % 64;
-	if (offset % sizes[u->size] != 0)
+	if ((size_t)place * sizes[index] != offset)
 		return false;
-	pthread_mutex_lock(&s->lock);
-	bool taken = (u->taken[place / 64] & bit) != 0;
+	shelf_lock(s);
+	/* It may have been given back meanwhile, if this was no object. */
+	bool taken = u->use == UNIT_SIZED && &h->shelves[u->size] == s && u->taken != NULL &&
+		     (u->taken[place / 64] & bit) != 0;
 	if (taken) {
 		u->taken[place / 64] &= ~bit;
+		u->nr_taken--;
 		s->free[s->nr_free++] = (uint32_t)unit << PLACE_BITS | place;
+		s->nr_frees++;
+		if (worth_tidying(s, index))
+			tidy(h, index, 1);
 	}
-	pthread_mutex_unlock(&s->lock);
+	shelf_unlock(s);
 	return taken;
 }
 
@@ -331,9 +470,7 @@ static bool free_sized(struct adv_heap *h, size_t unit, size_t offset)
 static void *alloc_large(struct adv_heap *h, size_t size)
 {
 	size_t run = size / UNIT + (size % UNIT != 0);
-	pthread_mutex_lock(&h->lock);
-	size_t first = take_run(h, run, UNIT_LARGE);
-	pthread_mutex_unlock(&h->lock);
+	size_t first = find_or_grow(h, run, UNIT_LARGE, NR_SIZES);
 	return first != SIZE_MAX ? h->base + first * UNIT : NULL;
 }
 
@@ -373,6 +510,61 @@ bool adv_heap_free(struct adv_heap *h, void *at)
 						: free_large(h, unit, offset % UNIT);
 }
 
+/* All its units are free. */
+static bool chunk_free(const struct adv_heap *h, const struct chunk *c)
+{
+	for (size_t i = 0; i < c->nr; i++)
+		if (h->units[c->first + i].use != UNIT_FREE)
+			return false;
+	return true;
+}
+
+/* Its pages go, and nobody gets them by its addresses until it grows again. */
+static void chunk_drop(struct adv_heap *h, struct chunk *c)
+{
+	uint8_t *at = h->base + c->first * UNIT;
+	if (h->registrar.forget != NULL)
+		h->registrar.forget(c->handle);
+	for (size_t i = 0; i < c->nr; i++)
+		h->units[c->first + i] = (struct unit){.use = UNIT_NONE};
+	/* Of shared memory only this gives pages back; where it cannot, they stay until the heap ends. */
+	(void)madvise(at, c->nr * UNIT, MADV_REMOVE);
+	(void)mprotect(at, c->nr * UNIT, PROT_NONE);
+	free(c);
+}
+
+void adv_heap_trim(struct adv_heap *h)
+{
+	if (adv_heap_foreign(h))
+		return;
+	for (size_t i = 0; i < NR_SIZES; i++) {
+		shelf_lock(&h->shelves[i]);
+		tidy(h, i, 0);
+		shelf_unlock(&h->shelves[i]);
+	}
+	pthread_mutex_lock(&h->lock);
+	for (struct chunk **at = &h->chunks; *at != NULL;) {
+		struct chunk *c = *at;
+		if (!chunk_free(h, c)) {
+			at = &c->next;
+			continue;
+		}
+		*at = c->next;
+		chunk_drop(h, c);
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
+size_t adv_heap_bytes(struct adv_heap *h)
+{
+	size_t bytes = 0;
+	pthread_mutex_lock(&h->lock);
+	for (const struct chunk *c = h->chunks; c != NULL; c = c->next)
+		bytes += c->nr * UNIT;
+	pthread_mutex_unlock(&h->lock);
+	return bytes;
+}
+
 bool adv_heap_covers(const struct adv_heap *h, const void *at, size_t size, uint32_t *lkey)
 {
 	size_t offset = (size_t)((const uint8_t *)at - h->base);
@@ -383,5 +575,5 @@ bool adv_heap_covers(const struct adv_heap *h, const void *at, size_t size, uint
 	const struct unit *first = &h->units[offset / UNIT];
 	const struct unit *last = &h->units[(offset + size - 1) / UNIT];
 	*lkey = first->lkey;
-	return first->chunk == last->chunk;
+	return first->chunk == last->chunk && first->chunk != 0;
 }

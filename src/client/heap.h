@@ -3,7 +3,7 @@
  * each size that two threads rarely want at once. Growing registers memory, which blocks.
  *
  * One range of addresses holds it all, so that one comparison says whether a buffer is from here, and one load with which key. What was
- * freed is used again and never given back to the system before the heap ends: a device may still read what a caller has given up.
+ * freed is used again, of its own size or another, and given back to the system by adv_heap_trim() alone: a device may still read what a caller has given up.
  */
 #ifndef ADVERB_CLIENT_HEAP_H
 #define ADVERB_CLIENT_HEAP_H
@@ -33,6 +33,11 @@ void *adv_heap_alloc(struct adv_heap *heap, size_t size);
 
 /* False: `at` was not from adv_heap_alloc() of this heap, or was freed before; nothing was done. NULL is ignored. */
 bool adv_heap_free(struct adv_heap *heap, void *at);
+
+/* Gives back to the system, and unregisters, every chunk in which nothing is allocated. No device may be reading what was freed. */
+void adv_heap_trim(struct adv_heap *heap);
+
+size_t adv_heap_bytes(struct adv_heap *heap); /* that chunks hold now */
 
 /* True when all of it lies in one chunk of the heap; `lkey` gets its key. Reads memory only. */
 bool adv_heap_covers(const struct adv_heap *heap, const void *at, size_t size, uint32_t *lkey);

@@ -144,8 +144,9 @@ struct adv_node {
 	pthread_mutex_t lock;		 /* for what is made by the first to want it */
 	_Atomic(struct adv_heap *) heap; /* of adv_buffer_alloc(); NULL: nobody has called it */
 	_Atomic int spare;		 /* a connection that rests, for the next lease; -1 none */
-	_Atomic int pid;  /* the process that dialled it: a forked child leaves it alone */
-	_Atomic int refs; /* the handle's and its leases' */
+	_Atomic int pid;    /* the process that dialled it: a forked child leaves it alone */
+	_Atomic int refs;   /* the handle's and its leases' */
+	_Atomic int leases; /* of these, leases */
 };
 
 /* Takes hold of the device that reaches the node, unless this process has it. Over RDMA only. */
@@ -153,6 +154,11 @@ enum adv_status adv_node_find_device(struct adv_node *node);
 
 struct adv_node *adv_node_get(struct adv_node *node);
 void adv_node_put(struct adv_node *node); /* the last one frees it */
+
+/* For a lease. When the last one is over no device reads buffers any more: those that are not allocated go back to the system. */
+void adv_node_lease_begins(struct adv_node *node);
+void adv_node_lease_over(struct adv_node *node);
+void adv_node_trim_heap(struct adv_node *node);
 
 /* Takes the spare connection over; -1: there is none. It may be dead: the node hangs up after a while. */
 int adv_node_take_spare(struct adv_node *node);

@@ -606,6 +606,7 @@ enum adv_status adv_lease_open(struct adv_node *node, const char *module,
 		return status;
 	}
 	l->node = adv_node_get(node);
+	adv_node_lease_begins(node);
 	*out = l;
 	return ADV_OK;
 }
@@ -661,6 +662,7 @@ void adv_lease_close(struct adv_lease *l)
 	}
 	struct adv_node *node = l->node;
 	lease_free(l);
+	adv_node_lease_over(node);
 	adv_node_put(node); /* after what belongs to its device */
 }
 

@@ -64,6 +64,17 @@ struct adv_node *adv_node_get(struct adv_node *node)
 	return node;
 }
 
+void adv_node_lease_begins(struct adv_node *node)
+{
+	atomic_fetch_add_explicit(&node->leases, 1, memory_order_relaxed);
+}
+
+void adv_node_lease_over(struct adv_node *node)
+{
+	if (atomic_fetch_sub_explicit(&node->leases, 1, memory_order_acq_rel) == 1)
+		adv_node_trim_heap(node);
+}
+
 void adv_node_put(struct adv_node *node)
 {
 	if (atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) > 1)

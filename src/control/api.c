@@ -85,6 +85,7 @@ static const struct {
 	{"/healthz", ADV_HTTP_GET, "GET", health},
 	{"/v1/status", ADV_HTTP_GET, "GET", status},
 	{"/v1/bill", ADV_HTTP_GET, "GET", adv_api_bill},
+	{"/v1/accounts", ADV_HTTP_GET, "GET", adv_api_accounts},
 	{"/v1/drain", ADV_HTTP_POST, "POST", adv_api_drain},
 	{"/v1/resume", ADV_HTTP_POST, "POST", adv_api_resume},
 };

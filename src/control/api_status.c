@@ -142,6 +142,9 @@ json_t *adv_api_status(struct adv_control *c, uint32_t tenant)
 	json_t *drain = adv_drain_json(c);
 	if (drain != NULL)
 		json_object_set_new(status, "drain", drain);
+	json_t *accounting = adv_accounting_json(c);
+	if (accounting != NULL)
+		json_object_set_new(status, "accounting", accounting);
 #if ADV_HAVE_VERBS
 	if (c->remotes != NULL)
 		json_object_set_new(status, "verbs", adv_remotes_status(c->remotes));

@@ -187,6 +187,7 @@ void adv_billing_flush(struct adv_control *c)
 			adv_billing_count(e->user);
 	adv_billing_store(c);
 	store_bills(c);
+	adv_accounting_report(c);
 }
 
 static void usage_fire(struct adv_timer *timer)

@@ -236,9 +236,11 @@ static const struct {
 	const char *name;
 	int (*start)(struct adv_control *c, char *reason, size_t size);
 } steps[] = {
-	{"event loop", start_loop},	{"core map", start_cores},	{"shares", start_shares},
-	{"lease table", start_leases},	{"ledger", start_ledger},	{"logs", start_logs},
-	{"sandboxes", start_sandboxes}, {"lane memory", start_lanes},	{"verbs", start_remotes},
+	{"event loop", start_loop},	{"core map", start_cores},
+	{"shares", start_shares},	{"lease table", start_leases},
+	{"ledger", start_ledger},	{"logs", start_logs},
+	{"sandboxes", start_sandboxes}, {"lane memory", start_lanes},
+	{"verbs", start_remotes},	{"accounting", adv_accounting_start},
 	{"timers", start_timers},	{"control socket", start_http},
 };
 
@@ -379,6 +381,9 @@ void adv_control_destroy(struct adv_control *c)
 		forget_all(c);
 		adv_billing_store(c); /* the registry's thread finishes its jobs before it ends */
 	}
+	if (c->ledger != NULL)
+		adv_accounting_report(c);
+	adv_accounting_stop(c);
 	adv_http_server_destroy(c->http);
 	adv_http_server_destroy(c->remote_http);
 	adv_registry_watch(c->registry, NULL, NULL);

@@ -10,6 +10,7 @@
  *	remote*.c     leases over verbs: regions, queue pairs, connections
  *	workers.c     a lease's workers: claims, deaths, replacements, the watchdog
  *	billing.c     what leases use: counted, billed, stored
+ *	accounting.c  what nodes tell each other of that
  *	deploy.c      a module's way from bytes to the registry
  *	sandboxes.c   warden and pool
  *	log_pipe.c, logs.c  what functions print: read, kept
@@ -37,6 +38,14 @@
 #include "registry/registry.h"
 #include "sandbox/launch.h"
 
+/* Accounts between nodes: src/accounts. */
+struct adv_accounting_options {
+	bool collects, reports;
+	bool adds;				/* reports by FETCH_AND_ADD */
+	struct sockaddr_storage listen, report; /* by RDMA */
+	uint8_t key[32];
+};
+
 struct adv_control_options {
 	int listen_fd;			   /* a listening Unix stream socket; stays the owner's */
 	int remote_fd;			   /* the same for TCP; -1: none */
@@ -58,6 +67,7 @@ struct adv_control_options {
 	int near_numa_node;	  /* see adv_cores_options */
 	struct adv_prices prices; /* of the bill */
 	uint32_t bill_days;	  /* that bills are kept */
+	struct adv_accounting_options accounting;
 };
 
 /* What belongs to a request that waits for something: cleared when its peer has gone. First member of its owner. */
@@ -88,9 +98,10 @@ struct adv_control {
 	struct adv_log_wait *log_waits; /* requests that wait for a line */
 	struct adv_lanes *lanes;
 	struct adv_core_lines *core_lines;
-	struct adv_remotes *remotes;	  /* NULL: no verbs here */
-	struct adv_queue queue;		  /* requests for leases that wait for room */
-	struct adv_timer admission_timer; /* when the queue is looked at again */
+	struct adv_remotes *remotes;	   /* NULL: no verbs here */
+	struct adv_accounting *accounting; /* NULL: no accounts between nodes */
+	struct adv_queue queue;		   /* requests for leases that wait for room */
+	struct adv_timer admission_timer;  /* when the queue is looked at again */
 	struct adv_drain drain;
 	struct adv_timer lease_timer;	 /* the next lease whose time is up */
 	struct adv_timer watchdog_timer; /* runs while there are leases */
@@ -244,6 +255,13 @@ void adv_billing_unfinished(struct adv_worker_slot *worker, enum adv_status stat
 /* The lease has ended with `status`, its workers are reaped: calls that were in flight are counted as ended by that. Before their callers are told. */
 void adv_billing_cut_off(struct adv_held *held, enum adv_status status);
 
+/* ---- between nodes ---- */
+
+int adv_accounting_start(struct adv_control *control, char *reason, size_t reason_size);
+void adv_accounting_stop(struct adv_control *control);
+void adv_accounting_report(struct adv_control *control);	/* the ledger has changed */
+json_t *adv_accounting_json(const struct adv_control *control); /* NULL: there is nothing */
+
 /* ---- requests ---- */
 
 /* The router: handlers for adv_http_server_start(). */
@@ -279,6 +297,7 @@ void adv_api_leases(struct adv_control *control, struct adv_http_request *reques
 		    const struct adv_route *route);
 
 void adv_api_bill(struct adv_control *control, struct adv_http_request *request);
+void adv_api_accounts(struct adv_control *control, struct adv_http_request *request);
 
 /* Answers a request for a lease, which has become this one. */
 void adv_api_lease_granted(struct adv_http_request *request, struct adv_held *held);

@@ -89,6 +89,14 @@ static const struct key keys[] = {
 	    60 * ADV_SEC, "time for calls in flight when the node is stopped"),
 	KEY("leases", "bill_days", "bill-days", "DAYS", KIND_COUNT, bill_days, 1, 36500,
 	    "how long the bill of a lease is kept"),
+	KEY("accounting", "listen", "accounting-listen", "ADDRESS:PORT", KIND_TEXT,
+	    accounting_listen, 0, 0, "collect by RDMA what other nodes' tenants have used"),
+	KEY("accounting", "report", "accounting-report", "ADDRESS:PORT", KIND_TEXT,
+	    accounting_report, 0, 0, "tell that to this accounting node"),
+	KEY("accounting", "key", "accounting-key", "FILE", KIND_TEXT, accounting_key, 0, 0,
+	    "the secret that all these nodes share, for its owner's eyes alone"),
+	KEY("accounting", "by", "accounting-by", "write|add", KIND_TEXT, accounting_by, 0, 0,
+	    "absolute totals by WRITE (the default); or FETCH_AND_ADD, at most once"),
 	KEY("log", "level", "log-level", "LEVEL", KIND_LEVEL, log_level, 0, 0,
 	    "error, warning, info or debug"),
 };
@@ -251,6 +259,7 @@ static void set_defaults(struct adv_config *c)
 	c->pool_memory_bytes = ADV_POOL_MEMORY_DEFAULT;
 	c->max_sandboxes = 1024;
 	c->bill_days = 400;
+	snprintf(c->accounting_by, sizeof(c->accounting_by), "write");
 	c->oversubscribe = ADV_OVERSUBSCRIBE_NO;
 	c->nr_pollers = 1;
 	c->peer_timeout_ns = ADV_PEER_TIMEOUT_MS_DEFAULT * ADV_MS;
@@ -466,6 +475,14 @@ static int check(const struct adv_config *c, char *reason, size_t size)
 		snprintf(reason, size,
 			 "the pool's cold sandboxes (%u) are more than max_sandboxes (%u)",
 			 c->pool_cold, c->max_sandboxes);
+	else if (strcmp(c->accounting_by, "write") != 0 && strcmp(c->accounting_by, "add") != 0)
+		snprintf(reason, size, "[accounting] by is \"%.40s\": it must be write or add",
+			 c->accounting_by);
+	else if ((c->accounting_listen[0] != '\0' || c->accounting_report[0] != '\0') &&
+		 c->accounting_key[0] == '\0')
+		snprintf(reason, size,
+			 "[accounting] needs a key: a file of 32 bytes or more, the same on all "
+			 "nodes");
 	else if (c->control[0] == '\0' && c->verbs[0] == '\0' && c->insecure_control)
 		snprintf(reason, size, "--insecure-control is for --control or --verbs");
 	else

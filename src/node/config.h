@@ -24,7 +24,7 @@ enum adv_config_source {
 	ADV_CONFIG_OPTION,
 };
 
-#define ADV_CONFIG_KEYS 24
+#define ADV_CONFIG_KEYS 32
 
 struct adv_config {
 	char state_dir[ADV_CONFIG_PATH_MAX];
@@ -38,6 +38,11 @@ struct adv_config {
 	char worker_cpus[ADV_CONFIG_PATH_MAX]; /* a CPU list, or "" */
 	enum adv_oversubscribe oversubscribe;
 	uint32_t bill_days;
+	char accounting_listen
+		[ADV_CONFIG_PATH_MAX]; /* ADDRESS:PORT of RDMA; "": collects nothing */
+	char accounting_report[ADV_CONFIG_PATH_MAX]; /* of the accounting node; "": tells nobody */
+	char accounting_key[ADV_CONFIG_PATH_MAX];
+	char accounting_by[ADV_CONFIG_PATH_MAX]; /* write, add */
 	char poller_cpus[ADV_CONFIG_PATH_MAX];
 	char verbs[ADV_CONFIG_PATH_MAX]; /* DEVICE[:PORT] or ADDRESS[:PORT]; "": no verbs */
 	char control

@@ -18,6 +18,7 @@
 
 #include "control/control.h"
 #if ADV_HAVE_VERBS
+#include "accounts/account.h"
 #include "fabric/device.h"
 #endif
 #include "node/config.h"
@@ -37,6 +38,7 @@ struct node {
 	struct adv_control *control;
 	struct sockaddr_storage verbs;
 	int remote_fd;
+	struct adv_accounting_options accounting;
 };
 
 /* ---- the steps of the start ---- */
@@ -129,6 +131,26 @@ static int start_remote_socket(struct node *n, char *reason, size_t size)
 	return rc < 0 ? rc : 0;
 }
 
+/* Who collects what nodes' tenants have used, and by which secret: read while its file can be. */
+static int start_accounting(struct node *n, char *reason, size_t size)
+{
+	struct adv_accounting_options *o = &n->accounting;
+	const struct adv_config *c = &n->config;
+	int rc = 0;
+	o->collects = c->accounting_listen[0] != '\0';
+	o->reports = c->accounting_report[0] != '\0';
+	o->adds = strcmp(c->accounting_by, "add") == 0;
+	if (o->collects)
+		rc = adv_listen_parse(c->accounting_listen, &o->listen, reason, size);
+	if (rc == 0 && o->reports)
+		rc = adv_listen_parse(c->accounting_report, &o->report, reason, size);
+#if ADV_HAVE_VERBS
+	if (rc == 0 && (o->collects || o->reports))
+		rc = adv_account_key_read(c->accounting_key, o->key, reason, size);
+#endif
+	return rc;
+}
+
 static int start_privileges(struct node *n, char *reason, size_t size)
 {
 	int rc = adv_privileges_drop(&n->warden.facts);
@@ -196,6 +218,7 @@ static int start_control(struct node *n, char *reason, size_t size)
 		.tenants = &n->config.tenants,
 		.prices = n->config.prices,
 		.bill_days = config->bill_days,
+		.accounting = n->accounting,
 		.peer_timeout_ms = (uint32_t)(config->peer_timeout_ns / ADV_MS),
 		.warden = &n->warden,
 		.registry = n->registry,
@@ -235,6 +258,7 @@ static const struct {
 	{"control socket", start_socket},
 	{"verbs", start_verbs},
 	{"control by TCP", start_remote_socket},
+	{"accounting", start_accounting},
 	{"privileges", start_privileges},
 	{"signals", start_signals},
 	{"registry", start_registry}, /* the first thread */

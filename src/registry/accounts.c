@@ -1,6 +1,6 @@
 /*
- * accounts.c - what tenants have used, in the registry's database: the ledger's sums by tenant and module, and a bill for each lease, written
- * again and again while it lives. The registry's thread.
+ * accounts.c - what tenants have used, in the registry's database: the ledger's sums by tenant and module, a bill for each lease, written
+ * again and again while it lives, and what other nodes have told. The registry's thread.
  */
 #include <assert.h>
 #include <stdarg.h>
@@ -41,7 +41,13 @@ static const char schema[] =
 	" tenant INTEGER NOT NULL, module TEXT NOT NULL, run TEXT NOT NULL,"
 	" lease INTEGER NOT NULL, workers INTEGER NOT NULL, memory INTEGER NOT NULL,"
 	" began INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY(run, lease)) WITHOUT ROWID;"
-	"CREATE INDEX IF NOT EXISTS bill_seen ON bill(seen);";
+	"CREATE INDEX IF NOT EXISTS bill_seen ON bill(seen);"
+	"CREATE TABLE IF NOT EXISTS collected("
+	" node TEXT NOT NULL, tenant INTEGER NOT NULL, adds INTEGER NOT NULL,"
+	" counter INTEGER NOT NULL, seen INTEGER NOT NULL, core_us INTEGER NOT NULL,"
+	" mib_ms INTEGER NOT NULL, executed_us INTEGER NOT NULL, polled_us INTEGER NOT NULL,"
+	" calls INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY(node, tenant, adds)) WITHOUT "
+	"ROWID;";
 
 /* ---- SQL that names each sum ---- */
 
@@ -277,6 +283,49 @@ int adv_accounts_sum_bills(sqlite3 *db, int64_t since_ms, int64_t tenant,
 			*lines = more;
 		}
 		read_line(q, &(*lines)[(*nr)++]);
+	}
+	sqlite3_finalize(q);
+	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* ---- what other nodes have told ---- */
+
+static void bind_collected(sqlite3_stmt *q, const void *items, size_t i)
+{
+	const struct adv_collected *r = &((const struct adv_collected *)items)[i];
+	sqlite3_bind_text(q, 1, r->node, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(q, 2, r->tenant);
+	sqlite3_bind_int64(q, 3, r->adds);
+	sqlite3_bind_int64(q, 4, clamp(r->counter));
+	sqlite3_bind_int64(q, 5, r->seen_ms);
+	for (int k = 0; k < ADV_ACCOUNT_SUMS; k++)
+		sqlite3_bind_int64(q, 6 + k, clamp(r->sums[k]));
+}
+
+int adv_accounts_put_collected(sqlite3 *db, const struct adv_collected *rows, size_t n)
+{
+	return put_all(db,
+		       "INSERT OR REPLACE INTO collected VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		       bind_collected, rows, n);
+}
+
+int adv_accounts_read_collected(sqlite3 *db,
+				void (*each)(void *user, const struct adv_collected *row),
+				void *user)
+{
+	sqlite3_stmt *q;
+	int rc = sqlite3_prepare_v2(db, "SELECT * FROM collected", -1, &q, NULL);
+	if (rc != SQLITE_OK)
+		return rc;
+	while ((rc = sqlite3_step(q)) == SQLITE_ROW) {
+		struct adv_collected r = {.tenant = (uint32_t)sqlite3_column_int64(q, 1),
+					  .adds = sqlite3_column_int64(q, 2) != 0,
+					  .counter = (uint64_t)sqlite3_column_int64(q, 3),
+					  .seen_ms = sqlite3_column_int64(q, 4)};
+		snprintf(r.node, sizeof(r.node), "%s", (const char *)sqlite3_column_text(q, 0));
+		for (int k = 0; k < ADV_ACCOUNT_SUMS; k++)
+			r.sums[k] = (uint64_t)sqlite3_column_int64(q, 5 + k);
+		each(user, &r);
 	}
 	sqlite3_finalize(q);
 	return rc == SQLITE_DONE ? SQLITE_OK : rc;

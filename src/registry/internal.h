@@ -60,6 +60,9 @@ bool adv_store_names(struct adv_store *store, const char *digest); /* does any r
 int adv_store_put_ledger(struct adv_store *store, const struct adv_ledger_line *lines, size_t n);
 const char *adv_store_node_id(const struct adv_store *store);
 int adv_store_put_bills(struct adv_store *store, const struct adv_bill *bills, size_t n);
+int adv_store_put_collected(struct adv_store *store, const struct adv_collected *rows, size_t n);
+int adv_store_read_collected(struct adv_store *store,
+			     void (*each)(void *user, const struct adv_collected *row), void *user);
 int adv_store_forget_bills(struct adv_store *store, int64_t before_ms);
 int adv_store_sum_bills(struct adv_store *store, int64_t since_ms, int64_t tenant,
 			struct adv_ledger_line **lines, size_t *nr); /* the caller frees *lines */
@@ -72,6 +75,10 @@ int adv_accounts_read_ledger(sqlite3 *db,
 			     void (*each)(void *user, const struct adv_ledger_line *line),
 			     void *user);
 int adv_accounts_put_bills(sqlite3 *db, const struct adv_bill *bills, size_t n);
+int adv_accounts_put_collected(sqlite3 *db, const struct adv_collected *rows, size_t n);
+int adv_accounts_read_collected(sqlite3 *db,
+				void (*each)(void *user, const struct adv_collected *row),
+				void *user);
 int adv_accounts_forget_bills(sqlite3 *db, int64_t before_ms);
 int adv_accounts_sum_bills(sqlite3 *db, int64_t since_ms, int64_t tenant,
 			   struct adv_ledger_line **lines, size_t *nr);

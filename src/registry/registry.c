@@ -30,6 +30,7 @@ enum job_type {
 	JOB_LEDGER,
 	JOB_BILLS,
 	JOB_FORGET,
+	JOB_COLLECTED,
 	JOB_SUM,
 };
 
@@ -47,8 +48,9 @@ struct job {
 	struct adv_module **module_out;
 	size_t nr_lines;
 	struct adv_ledger_line *lines;
-	struct adv_bill *bills;	    /* BILLS: nr_lines of them */
-	int64_t before_ms;	    /* FORGET */
+	struct adv_bill *bills; /* BILLS: nr_lines of them */
+	int64_t before_ms;	/* FORGET */
+	struct adv_collected *collected;
 	struct adv_bill_sums *sums; /* SUM: the asker's */
 };
 
@@ -326,6 +328,13 @@ static void do_bills(struct adv_registry *r, struct job *j)
 		adv_log_error("what leases have used could not be stored: %s", strerror(-rc));
 }
 
+static void do_collected(struct adv_registry *r, struct job *j)
+{
+	int rc = adv_store_put_collected(r->store, j->collected, j->nr_lines);
+	if (rc < 0)
+		adv_log_error("what other nodes have used could not be stored: %s", strerror(-rc));
+}
+
 static void do_forget(struct adv_registry *r, struct job *j)
 {
 	int rc = adv_store_forget_bills(r->store, j->before_ms);
@@ -367,6 +376,9 @@ static void do_job(struct adv_registry *r, struct job *j)
 		break;
 	case JOB_FORGET:
 		do_forget(r, j);
+		break;
+	case JOB_COLLECTED:
+		do_collected(r, j);
 		break;
 	case JOB_SUM:
 		do_sum(r, j);
@@ -536,6 +548,29 @@ int adv_registry_forget_bills(struct adv_registry *r, int64_t before_ms)
 	return 0;
 }
 
+int adv_registry_store_collected(struct adv_registry *r, const struct adv_collected *rows, size_t n)
+{
+	struct job *j = job_new(JOB_COLLECTED, NULL, NULL);
+	if (j == NULL)
+		return -ENOMEM;
+	j->collected = reallocarray(NULL, n, sizeof(*rows));
+	if (j->collected == NULL) {
+		free(j);
+		return -ENOMEM;
+	}
+	memcpy(j->collected, rows, n * sizeof(*rows));
+	j->nr_lines = n;
+	submit(r, j);
+	return 0;
+}
+
+int adv_registry_read_collected(struct adv_registry *r,
+				void (*each)(void *user, const struct adv_collected *row),
+				void *user)
+{
+	return adv_store_read_collected(r->store, each, user);
+}
+
 int adv_registry_sum_bills(struct adv_registry *r, struct adv_bill_sums *sums,
 			   adv_registry_done done, void *user)
 {
@@ -602,8 +637,10 @@ static void finish(struct adv_registry *r, struct job *j)
 	case JOB_LEDGER:
 	case JOB_BILLS:
 	case JOB_FORGET:
+	case JOB_COLLECTED:
 		free(j->lines);
 		free(j->bills);
+		free(j->collected);
 		break;
 	case JOB_SUM:
 		break;

@@ -131,6 +131,15 @@ int adv_registry_store_bills(struct adv_registry *registry, const struct adv_bil
 /* Deletes bills that were counted last before that. Failures are logged; asked for again some time later they go then. */
 int adv_registry_forget_bills(struct adv_registry *registry, int64_t before_ms);
 
+/* Stores what other nodes have told, each row in place of what was stored of it before. Failures are logged; a row that changes again is stored then. Copied. */
+int adv_registry_store_collected(struct adv_registry *registry, const struct adv_collected *rows,
+				 size_t nr_rows);
+
+/* As stored: calls `each` for every row; only directly after adv_registry_open(). */
+int adv_registry_read_collected(struct adv_registry *registry,
+				void (*each)(void *user, const struct adv_collected *row),
+				void *user);
+
 /* Adds up what leases used that were counted last at `since_ms` or later, by tenant and module. */
 struct adv_bill_sums {
 	int64_t since_ms; /* wall clock */

@@ -470,6 +470,17 @@ int adv_store_put_bills(struct adv_store *s, const struct adv_bill *bills, size_
 	return error_of(adv_accounts_put_bills(s->db, bills, n));
 }
 
+int adv_store_put_collected(struct adv_store *s, const struct adv_collected *rows, size_t n)
+{
+	return error_of(adv_accounts_put_collected(s->db, rows, n));
+}
+
+int adv_store_read_collected(struct adv_store *s,
+			     void (*each)(void *user, const struct adv_collected *row), void *user)
+{
+	return error_of(adv_accounts_read_collected(s->db, each, user));
+}
+
 int adv_store_forget_bills(struct adv_store *s, int64_t before_ms)
 {
 	return error_of(adv_accounts_forget_bills(s->db, before_ms));

@@ -177,6 +177,12 @@ int adv_registry_sum_bills(struct adv_registry *registry, struct adv_bill_sums *
 	return 0;
 }
 
+void adv_api_accounts(struct adv_control *control, struct adv_http_request *request)
+{
+	(void)control;
+	adv_http_fail(request, ADV_INVALID, "no accounts");
+}
+
 void adv_api_drain(struct adv_control *control, struct adv_http_request *request)
 {
 	json_t *body = adv_http_json(request);

@@ -25,6 +25,7 @@ from guests import BeginAnew, GuestFailed, Pair, Remote, serve
 
 NODE, NODE6, CLIENT = "10.78.0.1", "fd00:adb::1", "10.78.0.2"
 PORT = 7340
+ACCOUNTS_PORT = 7345
 HOST = f"verbs://{NODE}"
 PEER_TIMEOUT_S = 3
 LIMIT_S = 840  # of a guest, on a machine that has much else to do
@@ -110,6 +111,26 @@ class NodeSide(Host):
     def leases(self):
         return self.node.get("/v1/leases")[1]["leases"]
 
+    def key(self, text):
+        return write_key(text)
+
+    def local(self, calls):
+        """Calls of a local client, root, by leases of their own."""
+        if not any(m["name"] == "echo" and m["owner"] == 0 for m in self.node.get("/v1/modules")[1]["modules"]):
+            self.node.deployed("echo")
+        for _ in range(calls):
+            done = self.node.cli("invoke", "0/echo/echo", stdin=b"x" * 100)
+            assert (done.returncode, done.stdout) == (0, b"x" * 100), done
+
+    def usage(self):
+        """What tenants have used, in the names of accounts."""
+        sums = {}
+        for line in self.node.status()["usage"]:
+            of = sums.setdefault(str(line["tenant"]), dict.fromkeys(SUMS, 0))
+            for name in SUMS:
+                of[name] += line[name]
+        return sums
+
     def wait_free(self):
         """Until nothing is left of any client; after how many seconds that was."""
         begun = time.monotonic()
@@ -122,6 +143,16 @@ class NodeSide(Host):
         return time.monotonic() - begun
 
 
+SUMS = ("core_us", "mib_ms", "executed_us", "polled_us", "calls", "bytes")
+
+
+def write_key(text):
+    path = f"/run/accounting.{text}.key"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        f.write(text * 8)
+    return path
+
+
 # ---- in the client's guest ----
 
 class ClientSide(Host):
@@ -130,6 +161,30 @@ class ClientSide(Host):
     def __init__(self):
         os.environ["ADVERB_TOKEN"] = TOKEN
         self.client = self.lease = None
+
+    accounting = None
+
+    def collect(self):
+        """This guest's own node, which collects accounts; its directory stays from one run to the next."""
+        if self.accounting is None:
+            self.accounting = harness.Node("--accounting-listen", f"{CLIENT}:{ACCOUNTS_PORT}", "--accounting-key", write_key("right"), keep=True)
+        self.accounting.start()
+
+    def collect_no_more(self, kill=False):
+        if self.accounting is not None and self.accounting.process is not None:
+            (self.accounting.kill if kill else self.accounting.stop)()
+            wait_for("its processes to end", lambda: not self.accounting.processes())
+
+    def accounts(self):
+        """{"NODE TENANT BY": its sums}, and how many nodes are connected."""
+        answer = self.accounting.get("/v1/accounts")[1]
+        return [{f"{l['node']} {l['tenant']} {l['by']}": {n: l[n] for n in SUMS} for l in answer["lines"]}, answer["connected"]]
+
+    def accounts_text(self):
+        return self.accounting.cli("bill", "--nodes").stdout.decode()
+
+    def accounting_log(self):
+        return "\n".join(line for line in self.accounting.log().splitlines() if "(default)" not in line)
 
     def cli(self, arguments, text=""):
         done = subprocess.run([ADVERB, *arguments], input=text.encode(), capture_output=True, timeout=60, check=False)
@@ -544,12 +599,133 @@ def the_node_loses_power():
     Hosts.client.close()
 
 
+# ---- accounts ----
+
+def reporting(by, key="right"):
+    return ("--verbs", "rxe0", "--accounting-report", f"{CLIENT}:{ACCOUNTS_PORT}", "--accounting-key", Hosts.node.key(key), "--accounting-by", by)
+
+
+def told(node, client, by):
+    """What the accounting node knows of this node, by tenant."""
+    lines, _ = client.accounts()
+    identity = node.status()["node"]["id"]
+    return {key.split()[1]: sums for key, sums in lines.items() if key.split()[0] == identity and key.split()[2] == by}
+
+
+def wait_told(node, client, by, minus=None):
+    """Until the accounting node knows what the node knows of itself, to the last microsecond; less what was before, where only more is told."""
+    def same():
+        usage = node.usage()
+        for tenant, sums in (minus or {}).items():
+            usage[tenant] = {name: usage[tenant][name] - sums[name] for name in SUMS}
+        usage = {tenant: sums for tenant, sums in usage.items() if any(sums.values())}
+        there = {tenant: sums for tenant, sums in told(node, client, by).items() if any(sums.values())}
+        return there if usage and there == usage else None
+    return wait_for(f"accounts to agree: {node.usage()}, {client.accounts()}", same)
+
+
+def use(node, client, calls):
+    """By a remote tenant and by a local one."""
+    lease()
+    client.calls(calls, 8)
+    node.local(2)
+    client.close()
+    node.wait_free()
+
+
+def accounted(test):
+    @functools.wraps(test)
+    def with_accounts():
+        try:
+            Hosts.client.collect()
+            test(Hosts.node, Hosts.client)
+        except BaseException:
+            print("# the accounting node's log:\n# " + Hosts.client.accounting_log().replace("\n", "\n# "))
+            Hosts.client.collect_no_more(True)  # what begins anew knows nothing of it
+            clean()
+            raise
+        Hosts.client.collect_no_more()
+    return with_accounts
+
+
+@accounted
+def accounts_by_writing(node, client):
+    serving(*reporting("write"))
+    use(node, client, 50)
+    first = wait_told(node, client, "write")
+    assert len(first) == 2 and max(sums["calls"] for sums in first.values()) >= 50, first
+    text = client.accounts_text()
+    assert node.status()["node"]["id"] in text and "1 nodes are connected" in text, text
+    # Nothing comes through for a while, and nothing is lost or counted twice.
+    client.cable("down")
+    node.local(5)
+    time.sleep(5)
+    client.cable("up")
+    second = wait_told(node, client, "write")
+    assert second["0"]["calls"] == first["0"]["calls"] + 5, (first, second)
+    # The accounting node is killed, and knows all again before anything new is told.
+    client.collect_no_more(True)
+    node.local(3)
+    client.collect()
+    third = wait_told(node, client, "write")
+    assert third["0"]["calls"] == second["0"]["calls"] + 3, (second, third)
+    # The node is killed: it has lost its last second, which the accounting node keeps; and goes on.
+    node.kill()
+    Hosts.serving = None
+    before = {key: sums for key, sums in client.accounts()[0].items()}
+    serving(*reporting("write"))
+    node.local(3)
+    wait_for("it to be connected again", lambda: client.accounts()[1] == 1)
+    after = client.accounts()[0]
+    assert all(after[key][name] >= sums[name] for key, sums in before.items() for name in SUMS), (before, after)
+
+
+@accounted
+def accounts_by_adding(node, client):
+    node.stop()
+    Hosts.serving = None
+    serving(*reporting("add"))
+    before = node.usage()
+    known = told(node, client, "add")
+    assert not any(value for sums in known.values() for value in sums.values()), known
+    use(node, client, 50)
+    first = wait_told(node, client, "add", before)
+    client.collect_no_more(True)
+    client.collect()
+    node.local(3)
+    second = wait_for("more to be added", lambda: (lambda now: now if now["0"]["calls"] > first["0"]["calls"] else None)(told(node, client, "add")))
+    # At most once: what was under way may be missing, and nothing is there twice.
+    usage = node.usage()
+    for tenant, sums in second.items():
+        for name in SUMS:
+            assert sums[name] <= usage[tenant][name] - before.get(tenant, {}).get(name, 0), (tenant, name, second, usage, before)
+
+
+@accounted
+def strangers_keep_no_accounts(node, client):
+    known = client.accounts()[0]
+    serving(*reporting("write", "wrong"))
+    wait_for("it to be refused", lambda: "not a node that has this key" in node.status()["accounting"]["reports"]["why"])
+    node.local(1)
+    time.sleep(3)
+    lines, connected = client.accounts()
+    assert connected == 0 and lines == known, (lines, known)
+    assert "does not reach" in node.status_text() and "a connection is refused" in client.accounting_log()
+    report = ("--verbs", "rxe0", "--accounting-report", f"{CLIENT}:{ACCOUNTS_PORT}")
+    Hosts.node.stop()
+    assert "may be read by others" in Hosts.node.fails(*report, "--accounting-key", "/etc/passwd")
+    assert "needs a key" in Hosts.node.fails(*report)
+    assert "write or add" in Hosts.node.fails(*report, "--accounting-by", "mail")
+    Hosts.node.stop()
+    Hosts.serving = None
+
+
 TESTS = [an_ipv4_address_and_a_port, an_ipv6_address_and_a_port, places_where_no_node_can_listen, a_node_without_verbs,
          a_device_by_name, calls_go_over_the_cable, large_payloads, a_host_name, a_host_name_with_two_addresses, wrong_addresses,
          interface_down("client", 1, False), interface_down("client", 1, True), interface_down("client", 8, True),
          interface_down("node", 1, False), interface_down("node", 1, True), interface_down("node", 8, True),
          bad_cable("loss 1%"), bad_cable("loss 5%"), bad_cable("delay 1ms reorder 25%"),
-         the_node_is_restarted, the_client_loses_power, the_node_loses_power]
+         accounts_by_writing, accounts_by_adding, strangers_keep_no_accounts, the_node_is_restarted, the_client_loses_power, the_node_loses_power]
 
 
 def main():

@@ -117,6 +117,149 @@ Test(heap, many_objects_come_and_go_in_any_order)
 	adv_heap_destroy(h);
 }
 
+/* ---- a day ---- */
+
+struct object {
+	uint8_t *at;
+	size_t size;
+	uint64_t stamp;
+};
+
+/* From 1 byte to 4 MiB, as many small as large; every lease likes some sizes more than others. */
+static size_t some_size(unsigned *seed, unsigned taste)
+{
+	unsigned bits = (unsigned)rand_r(seed) % 22 + 1;
+	if (rand_r(seed) % 2 == 0)
+		bits = taste + (unsigned)rand_r(seed) % 3;
+	return 1 + (size_t)rand_r(seed) % ((size_t)1 << bits);
+}
+
+static void stamp(struct object *o, uint64_t value)
+{
+	o->stamp = value;
+	o->at[0] = o->at[o->size - 1] = (uint8_t)value;
+	if (o->size >= 8)
+		memcpy(o->at, &value, sizeof(value));
+}
+
+/* Nobody else has written there. */
+static void look(const struct object *o)
+{
+	uint8_t last = o->at[o->size - 1];
+	if (o->size > 8)
+		cr_assert_eq(last, (uint8_t)o->stamp);
+	if (o->size >= 8)
+		cr_assert_eq(memcmp(o->at, &o->stamp, sizeof(o->stamp)), 0);
+}
+
+static void release(struct adv_heap *h, struct object *o, size_t *live)
+{
+	look(o);
+	*live -= o->size;
+	cr_assert(adv_heap_free(h, o->at));
+	o->at = NULL;
+}
+
+/*
+ * A million allocations by 96 leases of a quarter of an hour each, whose sizes differ: what is held stays within twice the most that was ever live in that lease, and a
+ * chunk for each size that may be half used; and when a lease ends nothing of it is held any more.
+ */
+Test(heap, a_day_of_leases)
+{
+	enum {
+		NR = 512,
+		LEASES = 96,
+		EACH = 1000000 / LEASES + 1,
+		LIVE_MAX = 48 << 20
+	};
+	static struct object objects[NR];
+	static const struct adv_heap_registrar none = {0};
+	struct adv_heap *h = adv_heap_create(&none);
+	unsigned seed = 24;
+	uint64_t number = 0;
+	cr_assert_not_null(h);
+	for (unsigned lease = 0; lease < LEASES; lease++) {
+		size_t live = 0, most_live = 0, most_held = 0;
+		for (unsigned i = 0; i < EACH; i++) {
+			struct object *o = &objects[(unsigned)rand_r(&seed) % NR];
+			if (o->at != NULL)
+				release(h, o, &live);
+			o->size = some_size(&seed, lease % 20);
+			if (live + o->size > LIVE_MAX)
+				continue;
+			o->at = adv_heap_alloc(h, o->size);
+			cr_assert_not_null(o->at);
+			live += o->size;
+			stamp(o, ++number);
+			most_live = live > most_live ? live : most_live;
+			if (i % 64 == 0 && adv_heap_bytes(h) > most_held)
+				most_held = adv_heap_bytes(h);
+		}
+		cr_assert_leq(most_held, 2 * most_live + ((size_t)16 << 20),
+			      "lease %u: %zu held of %zu", lease, most_held, most_live);
+		/* One buffer outlives each second lease, as a user's might; all others go. */
+		for (unsigned i = lease % 2; i < NR; i++)
+			if (objects[i].at != NULL)
+				release(h, &objects[i], &live);
+		adv_heap_trim(h);
+		if (objects[0].at == NULL)
+			cr_assert_eq(adv_heap_bytes(h), 0);
+		else
+			cr_assert_leq(adv_heap_bytes(h), (size_t)8 << 20, "its chunk alone");
+		if (objects[0].at != NULL) {
+			look(&objects[0]);
+			release(h, &objects[0], &live);
+		}
+	}
+	adv_heap_destroy(h);
+}
+
+Test(heap, what_is_given_back_is_not_covered_and_comes_again)
+{
+	struct adv_heap *h = heap();
+	uint32_t lkey, first_key;
+	void *small = adv_heap_alloc(h, 100), *large = adv_heap_alloc(h, (size_t)9 << 20);
+	cr_assert(adv_heap_covers(h, small, 100, &first_key));
+	adv_heap_trim(h);
+	cr_assert(adv_heap_covers(h, small, 100, &lkey) && lkey == first_key, "it is allocated");
+	cr_assert_eq(device.nr_known, 2);
+	adv_heap_free(h, small);
+	adv_heap_trim(h);
+	cr_assert_eq(device.nr_known, 1);
+	cr_assert_not(adv_heap_covers(h, small, 100, &lkey));
+	cr_assert_not(adv_heap_free(h, small), "it is nobody's");
+	cr_assert(adv_heap_covers(h, large, (size_t)9 << 20, &lkey));
+	void *again = adv_heap_alloc(h, 100);
+	cr_assert_eq(again, small, "where there is room already");
+	cr_assert(adv_heap_covers(h, again, 100, &lkey));
+	cr_assert_neq(lkey, first_key);
+	adv_heap_free(h, again);
+	adv_heap_free(h, large);
+	adv_heap_trim(h);
+	cr_assert_eq(device.nr_known, 0);
+	cr_assert_eq(adv_heap_bytes(h), 0);
+	adv_heap_destroy(h);
+}
+
+/* A size that is not wanted any more makes room for another. */
+Test(heap, sizes_give_way_to_each_other)
+{
+	enum {
+		NR = 8192
+	};
+	static void *at[NR];
+	struct adv_heap *h = heap();
+	for (size_t size = 64; size <= 4096; size *= 2) {
+		for (int i = 0; i < NR; i++)
+			at[i] = adv_heap_alloc(h, size);
+		for (int i = 0; i < NR; i++)
+			cr_assert(adv_heap_free(h, at[i]));
+	}
+	/* 32 MiB of the largest; all sizes one after the other would be 64. */
+	cr_assert_leq(adv_heap_bytes(h), (size_t)38 << 20);
+	adv_heap_destroy(h);
+}
+
 Test(heap, a_range_that_is_not_in_one_chunk_is_not_covered)
 {
 	struct adv_heap *h = heap();

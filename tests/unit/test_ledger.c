@@ -186,3 +186,31 @@ Test(ledger, costs_that_are_large)
 	l.calls = UINT64_MAX;
 	cr_assert_eq(adv_prices_cost(&prices, &l), UINT64_MAX);
 }
+
+/* ---- between nodes ---- */
+
+Test(ledger, accounts_by_tenant)
+{
+	struct adv_ledger *l;
+	struct adv_account accounts[3];
+	cr_assert_eq(adv_ledger_create(&l), 0);
+	cr_assert_eq(adv_ledger_accounts(l, accounts, 3), 0);
+	const struct adv_ledger_line lines[] = {
+		{.tenant = 7, .module = "a", .calls = 1, .bytes = 10, .allocated_core_us = 100},
+		{.tenant = 8, .module = "a", .calls = UINT64_MAX},
+		{.tenant = 7, .module = "b", .calls = 2, .polled_us = 5},
+		{.tenant = 8, .module = "b", .calls = 1}};
+	for (size_t i = 0; i < 4; i++)
+		cr_assert_eq(adv_ledger_add(l, &lines[i]), 0);
+	cr_assert_eq(adv_ledger_accounts(l, accounts, 3), 2);
+	cr_assert_eq(accounts[0].tenant, 7);
+	cr_assert_eq(accounts[0].sums[ADV_ACCOUNT_CALLS], 3);
+	cr_assert_eq(accounts[0].sums[ADV_ACCOUNT_BYTES], 10);
+	cr_assert_eq(accounts[0].sums[ADV_ACCOUNT_CORE_US], 100);
+	cr_assert_eq(accounts[0].sums[ADV_ACCOUNT_POLLED_US], 5);
+	cr_assert_eq(accounts[1].tenant, 8);
+	cr_assert_eq(accounts[1].sums[ADV_ACCOUNT_CALLS], UINT64_MAX, "saturated");
+	cr_assert_gt(adv_ledger_accounts(l, accounts, 1), 1, "more than there is room for");
+	cr_assert_eq(accounts[0].tenant, 7);
+	adv_ledger_destroy(l);
+}

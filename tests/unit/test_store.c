@@ -678,6 +678,31 @@ Test(store, old_bills_go)
 	cr_assert_eq(calls_billed(), 10);
 }
 
+static struct adv_collected collected[4];
+static size_t nr_collected;
+
+static void read_collected(void *user, const struct adv_collected *row)
+{
+	(void)user;
+	collected[nr_collected++] = *row;
+}
+
+Test(store, what_other_nodes_have_told)
+{
+	struct adv_collected rows[2] = {
+		{.node = "aa", .tenant = 7, .counter = 1, .seen_ms = 5, .sums = {1, 2, 3, 4, 5, 6}},
+		{.node = "aa", .tenant = 7, .adds = true, .sums = {9}}};
+	open_it();
+	cr_assert_eq(adv_registry_store_collected(r, rows, 2), 0);
+	rows[0].sums[0] = 11;
+	cr_assert_eq(adv_registry_store_collected(r, rows, 1), 0);
+	reopen();
+	cr_assert_eq(adv_registry_read_collected(r, read_collected, NULL), 0);
+	cr_assert_eq(nr_collected, 2);
+	cr_assert_arr_eq(&collected[0], &rows[0], sizeof(rows[0]));
+	cr_assert_arr_eq(&collected[1], &rows[1], sizeof(rows[1]));
+}
+
 Test(store, one_node_at_a_time)
 {
 	open_it();
