@@ -1,7 +1,8 @@
 /*
  * leases.c - what leases cost a node, by its control socket alone: no library is between. One line of JSON.
  *
- *	bench_leases SOCKET grant ROUNDS        from the request's first byte to the answer with the lanes, with a sandbox of the hot pool waiting
+ *	bench_leases SOCKET grant ROUNDS MS     from the request's first byte to the answer with the lanes, with a sandbox of the hot pool waiting; each after a rest
+ *	bench_leases - echo ROUNDS MS           beside it: as many bytes there and back between two processes that rest as long
  *	bench_leases SOCKET rate SECONDS        grants and releases a second, 16 at a time, each with a sandbox of its own
  *	bench_leases SOCKET idle COUNT SECONDS PID   COUNT leases that are renewed and not used: the node's CPU time, and renewals that came late
  *	bench_leases - table ROUNDS             grants and releases of the table alone, beside 2,000 live leases: no sandbox, no socket
@@ -17,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,12 +26,13 @@
 #include "util/clock.h"
 #include "util/histogram.h"
 
-#define WAIT_MS 30000
-#define AT_ONCE 16
-#define TTL_MS	4000
-#define LIVE	2000
-#define OPEN_MS 4
-#define ANSWER	65536
+#define WAIT_MS	   30000
+#define ECHO_BYTES 512
+#define AT_ONCE	   16
+#define TTL_MS	   4000
+#define LIVE	   2000
+#define OPEN_MS	   4
+#define ANSWER	   65536
 #define BODY                                                                      \
 	"{\"module\":\"bench\",\"slots\":1,\"in_capacity\":1,\"out_capacity\":1," \
 	"\"memory_bytes\":16777216,\"ttl_ms\":4000,\"hot_us\":0}"
@@ -138,12 +141,20 @@ static void rest(long ms)
 
 /* ---- how long ---- */
 
-static void grants(const char *path, unsigned long rounds)
+static void tell(const struct adv_histogram *h)
+{
+	printf("{\"p50\": %llu, \"p90\": %llu, \"p99\": %llu}\n",
+	       (unsigned long long)adv_histogram_quantile(h, 0.5),
+	       (unsigned long long)adv_histogram_quantile(h, 0.9),
+	       (unsigned long long)adv_histogram_quantile(h, 0.99));
+}
+
+static void grants(const char *path, unsigned long rounds, unsigned long rest_ms)
 {
 	static struct adv_histogram h;
 	for (unsigned long i = 0; i < rounds; i++) {
 		int fd = dial(path); /* as a client has one at rest */
-		rest(30);	     /* the pool is full again, and all sleep */
+		rest((long)rest_ms); /* the pool is full again, and all sleep */
 		uint64_t begun_ns = adv_clock_monotonic_ns();
 		ask(fd, DEFAULT_BODY);
 		granted(fd);
@@ -151,10 +162,37 @@ static void grants(const char *path, unsigned long rounds)
 		say(fd, "release\n");
 		released(fd);
 	}
-	printf("{\"p50\": %llu, \"p90\": %llu, \"p99\": %llu}\n",
-	       (unsigned long long)adv_histogram_quantile(&h, 0.5),
-	       (unsigned long long)adv_histogram_quantile(&h, 0.9),
-	       (unsigned long long)adv_histogram_quantile(&h, 0.99));
+	tell(&h);
+}
+
+/* What the machine takes to wake two processes, one after the other. */
+static void echo(unsigned long rounds, unsigned long rest_ms)
+{
+	static struct adv_histogram h;
+	char bytes[ECHO_BYTES] = {0};
+	int ends[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+		die("a socket pair", strerror(errno));
+	pid_t child = fork();
+	if (child == 0) {
+		close(ends[0]);
+		for (ssize_t n; (n = read(ends[1], bytes, sizeof(bytes))) > 0;)
+			if (write(ends[1], bytes, (size_t)n) != n)
+				break;
+		_exit(0);
+	}
+	close(ends[1]);
+	for (unsigned long i = 0; i < rounds; i++) {
+		rest((long)rest_ms);
+		uint64_t begun_ns = adv_clock_monotonic_ns();
+		if (write(ends[0], bytes, sizeof(bytes)) != sizeof(bytes) ||
+		    recv(ends[0], bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
+			die("an echo", strerror(errno));
+		adv_histogram_add(&h, adv_clock_monotonic_ns() - begun_ns);
+	}
+	close(ends[0]);
+	waitpid(child, NULL, 0);
+	tell(&h);
 }
 
 static void rate(const char *path, unsigned long seconds)
@@ -335,8 +373,10 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	if (n > 0 && strcmp(argv[2], "grant") == 0)
-		grants(argv[1], n);
+	if (n > 0 && argc == 5 && strcmp(argv[2], "grant") == 0)
+		grants(argv[1], n, strtoul(argv[4], NULL, 10));
+	else if (n > 0 && argc == 5 && strcmp(argv[2], "echo") == 0)
+		echo(n, strtoul(argv[4], NULL, 10));
 	else if (n > 0 && strcmp(argv[2], "rate") == 0)
 		rate(argv[1], n);
 	else if (n > 0 && strcmp(argv[2], "table") == 0)
@@ -344,6 +384,7 @@ int main(int argc, char **argv)
 	else if (n > 0 && argc == 6 && strcmp(argv[2], "idle") == 0)
 		idle(argv[1], n, strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10));
 	else
-		die("usage", "bench_leases SOCKET grant|rate|idle|table NUMBER [SECONDS PID]");
+		die("usage",
+		    "bench_leases SOCKET grant|echo|rate|idle|table NUMBER [MS | SECONDS PID]");
 	return 0;
 }
