@@ -210,7 +210,7 @@ static bool send_all(int fd, const void *data, size_t size)
 	return send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size;
 }
 
-/* Head and grant in one piece. False: there is no memory for it, or no room in the socket. */
+/* Head, grant, and the byte, with the descriptors: in one piece, so that who waits for it is woken once. False: there is no room in the socket. */
 static bool send_upgrade(int fd, const struct adv_http_upgrade *u)
 {
 	char head[256], grant[48] = "";
@@ -221,17 +221,11 @@ static bool send_upgrade(int fd, const struct adv_http_upgrade *u)
 			 "HTTP/1.1 101 Switching Protocols\r\nAdverb-Protocol: %d\r\n"
 			 "Connection: Upgrade\r\nUpgrade: %s\r\n%s\r\n",
 			 ADV_PROTOCOL_VERSION, u->protocol, grant);
-	struct iovec iov[2] = {{.iov_base = head, .iov_len = (size_t)n},
-			       {.iov_base = (void *)u->grant, .iov_len = size}};
-	const struct msghdr msg = {.msg_iov = iov, .msg_iovlen = size > 0 ? 2 : 1};
-	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)((size_t)n + size);
-}
-
-static bool send_descriptors(int fd, const struct adv_http_upgrade *u)
-{
-	if (u->nr_fds == 0)
-		return send_all(fd, "\001", 1);
-	return adv_send_fds(fd, "\001", 1, u->fds, u->nr_fds, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+	struct iovec pieces[3] = {{.iov_base = head, .iov_len = (size_t)n},
+				  {.iov_base = (void *)u->grant, .iov_len = size},
+				  {.iov_base = (void *)"\001", .iov_len = 1}};
+	return adv_send_pieces(fd, pieces, 3, u->fds, u->nr_fds, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+	       (ssize_t)((size_t)n + size + 1);
 }
 
 /* Some hundred bytes on a connection whose answers have all been taken: a peer that has no room for them is broken. */
@@ -240,7 +234,7 @@ struct adv_http_upgraded *adv_http_upgrade(struct adv_http_request *r,
 {
 	struct conn *c = r->conn;
 	r->answered = true;
-	if (!send_upgrade(c->fd, u) || !send_descriptors(c->fd, u)) {
+	if (!send_upgrade(c->fd, u)) {
 		conn_close(c);
 		return NULL;
 	}

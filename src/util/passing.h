@@ -15,13 +15,12 @@ union adv_passing {
 	struct cmsghdr align;
 };
 
-/* sendmsg() of `data` with nr_fds descriptors (0 to ADV_PASSING_MAX), which stay the sender's. */
-static inline ssize_t adv_send_fds(int socket, const void *data, size_t size, const int *fds,
-				   unsigned nr_fds, int flags)
+/* sendmsg() of pieces with nr_fds descriptors (0 to ADV_PASSING_MAX), which stay the sender's. */
+static inline ssize_t adv_send_pieces(int socket, struct iovec *pieces, size_t nr_pieces,
+				      const int *fds, unsigned nr_fds, int flags)
 {
 	union adv_passing control;
-	struct iovec iov = {.iov_base = (void *)data, .iov_len = size};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct msghdr msg = {.msg_iov = pieces, .msg_iovlen = nr_pieces};
 	if (nr_fds > 0) {
 		memset(&control, 0, sizeof(control));
 		msg.msg_control = control.bytes;
@@ -33,6 +32,14 @@ static inline ssize_t adv_send_fds(int socket, const void *data, size_t size, co
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * nr_fds);
 	}
 	return sendmsg(socket, &msg, flags);
+}
+
+/* The same of one piece. */
+static inline ssize_t adv_send_fds(int socket, const void *data, size_t size, const int *fds,
+				   unsigned nr_fds, int flags)
+{
+	struct iovec piece = {.iov_base = (void *)data, .iov_len = size};
+	return adv_send_pieces(socket, &piece, 1, fds, nr_fds, flags);
 }
 
 /* The descriptors of a record that was received with room for at most `max`; they are the receiver's now. Returns how many. */
