@@ -17,13 +17,11 @@ static const char *amount(long long millionths, char *out, size_t size)
 	return out;
 }
 
-static void print_line(const json_t *l, bool costs)
+/* What both kinds of lines end on. */
+static void print_use(const json_t *l)
 {
-	char core[32], executed[32], polled[32], bytes[32], cost[40], tenant[80];
-	const char *name = json_string_value(json_object_get(l, "tenant_name"));
-	snprintf(tenant, sizeof(tenant), "%lld", cli_number(l, "tenant"));
-	printf("%-12s %-24s %7lld %12s %14lld %12s %12s %12lld %10s %12s\n",
-	       name != NULL ? name : tenant, cli_text(l, "module"), cli_number(l, "leases"),
+	char core[32], executed[32], polled[32], bytes[32];
+	printf(" %12s %14lld %12s %12s %12lld %10s",
 	       adv_format_duration((uint64_t)cli_number(l, "core_us") * 1000, core, sizeof(core)),
 	       cli_number(l, "mib_ms") / 1000,
 	       adv_format_duration((uint64_t)cli_number(l, "executed_us") * 1000, executed,
@@ -31,7 +29,18 @@ static void print_line(const json_t *l, bool costs)
 	       adv_format_duration((uint64_t)cli_number(l, "polled_us") * 1000, polled,
 				   sizeof(polled)),
 	       cli_number(l, "calls"),
-	       adv_format_size((uint64_t)cli_number(l, "bytes"), bytes, sizeof(bytes)),
+	       adv_format_size((uint64_t)cli_number(l, "bytes"), bytes, sizeof(bytes)));
+}
+
+static void print_line(const json_t *l, bool costs)
+{
+	char cost[40], tenant[80];
+	const char *name = json_string_value(json_object_get(l, "tenant_name"));
+	snprintf(tenant, sizeof(tenant), "%lld", cli_number(l, "tenant"));
+	printf("%-12s %-24s %7lld", name != NULL ? name : tenant, cli_text(l, "module"),
+	       cli_number(l, "leases"));
+	print_use(l);
+	printf(" %12s\n",
 	       costs ? amount(cli_number(l, "cost_millionths"), cost, sizeof(cost)) : "");
 }
 
@@ -76,17 +85,10 @@ static void print_bill(const json_t *bill)
 
 static void print_node_line(const json_t *l)
 {
-	char core[32], executed[32], polled[32], bytes[32];
-	printf("%-32s %10lld %-6s %12s %14lld %12s %12s %12lld %10s\n", cli_text(l, "node"),
-	       cli_number(l, "tenant"), cli_text(l, "by"),
-	       adv_format_duration((uint64_t)cli_number(l, "core_us") * 1000, core, sizeof(core)),
-	       cli_number(l, "mib_ms") / 1000,
-	       adv_format_duration((uint64_t)cli_number(l, "executed_us") * 1000, executed,
-				   sizeof(executed)),
-	       adv_format_duration((uint64_t)cli_number(l, "polled_us") * 1000, polled,
-				   sizeof(polled)),
-	       cli_number(l, "calls"),
-	       adv_format_size((uint64_t)cli_number(l, "bytes"), bytes, sizeof(bytes)));
+	printf("%-32s %10lld %-6s", cli_text(l, "node"), cli_number(l, "tenant"),
+	       cli_text(l, "by"));
+	print_use(l);
+	putchar('\n');
 }
 
 /* What other nodes have told this one. */

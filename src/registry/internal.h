@@ -83,6 +83,18 @@ int adv_accounts_forget_bills(sqlite3 *db, int64_t before_ms);
 int adv_accounts_sum_bills(sqlite3 *db, int64_t since_ms, int64_t tenant,
 			   struct adv_ledger_line **lines, size_t *nr);
 
+/* ---- what is stored or deleted without anyone waiting for it ---- */
+
+struct adv_stored {
+	int (*put)(struct adv_store *store, const void *items, size_t n); /* 0 or -errno */
+	const char *failure; /* how the log begins when it could not be */
+	size_t item_size;
+};
+
+/* `what` is static; items are copied. 0 or -ENOMEM. */
+int adv_registry_store_copy(struct adv_registry *registry, const struct adv_stored *what,
+			    const void *items, size_t n);
+
 /* Frees a module that nobody refers to. */
 void adv_module_free(struct adv_module *m);
 

@@ -27,10 +27,7 @@ enum job_type {
 	JOB_COMMIT,
 	JOB_REMOVE,
 	JOB_LOAD,
-	JOB_LEDGER,
-	JOB_BILLS,
-	JOB_FORGET,
-	JOB_COLLECTED,
+	JOB_STORE,
 	JOB_SUM,
 };
 
@@ -46,11 +43,9 @@ struct job {
 	char digest[2 * ADV_DIGEST_BYTES + 1];
 	struct adv_module *module; /* COMMIT: the new one; REMOVE, LOAD: a reference */
 	struct adv_module **module_out;
-	size_t nr_lines;
-	struct adv_ledger_line *lines;
-	struct adv_bill *bills; /* BILLS: nr_lines of them */
-	int64_t before_ms;	/* FORGET */
-	struct adv_collected *collected;
+	const struct adv_stored *stored; /* STORE: what, and a copy of it */
+	size_t nr_items;
+	void *items;
 	struct adv_bill_sums *sums; /* SUM: the asker's */
 };
 
@@ -314,32 +309,11 @@ static void do_remove(struct adv_registry *r, struct job *j)
 		remove_orphan(r, old);
 }
 
-static void do_ledger(struct adv_registry *r, struct job *j)
+static void do_store(struct adv_registry *r, struct job *j)
 {
-	int rc = adv_store_put_ledger(r->store, j->lines, j->nr_lines);
+	int rc = j->stored->put(r->store, j->items, j->nr_items);
 	if (rc < 0)
-		adv_log_error("the ledger could not be stored: %s", strerror(-rc));
-}
-
-static void do_bills(struct adv_registry *r, struct job *j)
-{
-	int rc = adv_store_put_bills(r->store, j->bills, j->nr_lines);
-	if (rc < 0)
-		adv_log_error("what leases have used could not be stored: %s", strerror(-rc));
-}
-
-static void do_collected(struct adv_registry *r, struct job *j)
-{
-	int rc = adv_store_put_collected(r->store, j->collected, j->nr_lines);
-	if (rc < 0)
-		adv_log_error("what other nodes have used could not be stored: %s", strerror(-rc));
-}
-
-static void do_forget(struct adv_registry *r, struct job *j)
-{
-	int rc = adv_store_forget_bills(r->store, j->before_ms);
-	if (rc < 0)
-		adv_log_error("old bills could not be deleted: %s", strerror(-rc));
+		adv_log_error("%s: %s", j->stored->failure, strerror(-rc));
 }
 
 static void do_sum(struct adv_registry *r, struct job *j)
@@ -368,17 +342,8 @@ static void do_job(struct adv_registry *r, struct job *j)
 		j->status = adv_file_load(r->modules_dir, j->digest, &j->memfd, j->reason,
 					  sizeof(j->reason));
 		break;
-	case JOB_LEDGER:
-		do_ledger(r, j);
-		break;
-	case JOB_BILLS:
-		do_bills(r, j);
-		break;
-	case JOB_FORGET:
-		do_forget(r, j);
-		break;
-	case JOB_COLLECTED:
-		do_collected(r, j);
+	case JOB_STORE:
+		do_store(r, j);
 		break;
 	case JOB_SUM:
 		do_sum(r, j);
@@ -506,60 +471,20 @@ int adv_registry_load(struct adv_registry *r, struct adv_module *module, adv_reg
 	return 0;
 }
 
-int adv_registry_store_ledger(struct adv_registry *r, const struct adv_ledger_line *lines, size_t n)
+int adv_registry_store_copy(struct adv_registry *r, const struct adv_stored *what,
+			    const void *items, size_t n)
 {
-	struct job *j = job_new(JOB_LEDGER, NULL, NULL);
+	struct job *j = job_new(JOB_STORE, NULL, NULL);
 	if (j == NULL)
 		return -ENOMEM;
-	j->lines = reallocarray(NULL, n, sizeof(*lines));
-	if (j->lines == NULL) {
+	j->stored = what;
+	j->nr_items = n;
+	j->items = reallocarray(NULL, n, what->item_size);
+	if (j->items == NULL) {
 		free(j);
 		return -ENOMEM;
 	}
-	memcpy(j->lines, lines, n * sizeof(*lines));
-	j->nr_lines = n;
-	submit(r, j);
-	return 0;
-}
-
-int adv_registry_store_bills(struct adv_registry *r, const struct adv_bill *bills, size_t n)
-{
-	struct job *j = job_new(JOB_BILLS, NULL, NULL);
-	if (j == NULL)
-		return -ENOMEM;
-	j->bills = reallocarray(NULL, n, sizeof(*bills));
-	if (j->bills == NULL) {
-		free(j);
-		return -ENOMEM;
-	}
-	memcpy(j->bills, bills, n * sizeof(*bills));
-	j->nr_lines = n;
-	submit(r, j);
-	return 0;
-}
-
-int adv_registry_forget_bills(struct adv_registry *r, int64_t before_ms)
-{
-	struct job *j = job_new(JOB_FORGET, NULL, NULL);
-	if (j == NULL)
-		return -ENOMEM;
-	j->before_ms = before_ms;
-	submit(r, j);
-	return 0;
-}
-
-int adv_registry_store_collected(struct adv_registry *r, const struct adv_collected *rows, size_t n)
-{
-	struct job *j = job_new(JOB_COLLECTED, NULL, NULL);
-	if (j == NULL)
-		return -ENOMEM;
-	j->collected = reallocarray(NULL, n, sizeof(*rows));
-	if (j->collected == NULL) {
-		free(j);
-		return -ENOMEM;
-	}
-	memcpy(j->collected, rows, n * sizeof(*rows));
-	j->nr_lines = n;
+	memcpy(j->items, items, n * what->item_size);
 	submit(r, j);
 	return 0;
 }
@@ -634,13 +559,8 @@ static void finish(struct adv_registry *r, struct job *j)
 		finish_load(j);
 		held = j->module;
 		break;
-	case JOB_LEDGER:
-	case JOB_BILLS:
-	case JOB_FORGET:
-	case JOB_COLLECTED:
-		free(j->lines);
-		free(j->bills);
-		free(j->collected);
+	case JOB_STORE:
+		free(j->items);
 		break;
 	case JOB_SUM:
 		break;
@@ -778,7 +698,7 @@ static void drop(struct job *j)
 		adv_module_put(j->module);
 	if (j->type == JOB_LOAD)
 		adv_fd_close(&j->memfd);
-	free(j->lines);
+	free(j->items);
 	free(j);
 }
 
