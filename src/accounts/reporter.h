@@ -26,7 +26,7 @@ int adv_reporter_start(const struct adv_reporter_options *options, struct adv_re
 /* What tenants have used by now, absolute totals; copied. Those beyond ADV_ACCOUNT_LINES are left out, and that is logged once. */
 void adv_reporter_give(struct adv_reporter *reporter, const struct adv_account *accounts, size_t n);
 
-/* Writes what was given last, if it can within a second, and ends. */
+/* Writes what was given last, if it is connected, and ends: within two seconds. */
 void adv_reporter_stop(struct adv_reporter *reporter);
 
 struct adv_reporter_state {

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "client/internal.h"
+#include "util/biased.h"
 
 /*
  * The range is cut into units. A unit belongs to a chunk (it is registered), and is free, carries objects of one size, or is part of a
@@ -34,7 +34,6 @@ static const uint32_t sizes[] = {
 #define FIRST_RUN 30 /* index of the first that is whole units */
 #define SIZED_MAX UNITS(64)
 
-#define SPINS	  100
 #define UNIT_GOES (1u << 31) /* in nr_taken, while units are given back: and the next one */
 #define NO_UNIT	  (UNIT_GOES - 1)
 #define TIDY_BYTES \
@@ -61,8 +60,8 @@ struct unit {
 
 /* Objects of one size that are free: a stack of their numbers, unit and place. */
 struct shelf {
-	_Atomic uint32_t locked; /* see shelf_lock() */
-	uint32_t *free;		 /* (unit << 10) | place */
+	struct adv_biased lock;
+	uint32_t *free; /* (unit << 10) | place */
 	size_t nr_free;
 	size_t nr_objects; /* free or not: `free` has room for all */
 	size_t nr_frees;   /* since units were looked for that are wholly free */
@@ -127,9 +126,12 @@ struct adv_heap *adv_heap_create(const struct adv_heap_registrar *registrar)
 		return NULL;
 	memset(h, 0, sizeof(*h));
 	h->registrar = *registrar;
+	bool biased = adv_biased_possible();
 	pthread_mutex_init(&h->lock, NULL);
-	for (size_t i = 0; i < NR_SIZES; i++)
+	for (size_t i = 0; i < NR_SIZES; i++) {
+		adv_biased_init(&h->shelves[i].lock, biased);
 		h->inverse[i] = ((UINT64_C(1) << 32) + sizes[i] - 1) / sizes[i];
+	}
 	h->base = reserve(&h->size);
 	h->wiped = make_wiped();
 	/* Untouched pages of it cost nothing. */
@@ -267,31 +269,6 @@ static size_t take_run(struct adv_heap *h, size_t run, enum unit_use use, bool g
 	return first;
 }
 
-/*
- * Held for nanoseconds, but while a size gets another unit. One atomic instruction a turn where a mutex has two: that is most of what an allocation costs.
- * Who waits longer than others take sleeps.
- */
-static bool shelf_try(struct shelf *s)
-{
-	return atomic_exchange_explicit(&s->locked, 1, memory_order_acquire) == 0;
-}
-
-static void shelf_lock(struct shelf *s)
-{
-	for (unsigned spins = 0; !shelf_try(s);)
-		while (atomic_load_explicit(&s->locked, memory_order_relaxed) != 0) {
-			if (spins++ < SPINS)
-				adv_pause();
-			else
-				nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
-		}
-}
-
-static void shelf_unlock(struct shelf *s)
-{
-	atomic_store_explicit(&s->locked, 0, memory_order_release);
-}
-
 /* ---- objects of a size: with the shelf's lock ---- */
 
 static bool make_room(struct shelf *s, size_t more)
@@ -361,10 +338,11 @@ static bool worth_tidying(const struct shelf *s, size_t index)
 static void tidy_others(struct adv_heap *h, size_t held)
 {
 	for (size_t i = 0; i < NR_SIZES; i++) {
-		if (i == held || !shelf_try(&h->shelves[i]))
+		bool owned;
+		if (i == held || !adv_biased_try(&h->shelves[i].lock, &owned))
 			continue;
 		tidy(h, i, 0);
-		shelf_unlock(&h->shelves[i]);
+		adv_biased_unlock(&h->shelves[i].lock, owned);
 	}
 }
 
@@ -427,7 +405,7 @@ static void *alloc_sized(struct adv_heap *h, size_t size)
 	size_t index = size_index(size);
 	struct shelf *s = &h->shelves[index];
 	void *at = NULL;
-	shelf_lock(s);
+	bool owned = adv_biased_lock(&s->lock);
 	if (s->nr_free > 0 || stock(h, s, index)) {
 		uint32_t object = s->free[--s->nr_free];
 		uint32_t place = object & (PLACES_MAX - 1), unit = object >> PLACE_BITS;
@@ -435,7 +413,7 @@ static void *alloc_sized(struct adv_heap *h, size_t size)
 		h->units[unit].nr_taken++;
 		at = h->base + unit * UNIT + (size_t)place * sizes[index];
 	}
-	shelf_unlock(s);
+	adv_biased_unlock(&s->lock, owned);
 	return at;
 }
 
@@ -449,7 +427,7 @@ static bool free_sized(struct adv_heap *h, size_t unit, size_t offset)
 	uint64_t bit = UINT64_C(1) << place % 64;
 	if ((size_t)place * sizes[index] != offset)
 		return false;
-	shelf_lock(s);
+	bool owned = adv_biased_lock(&s->lock);
 	/* It may have been given back meanwhile, if this was no object. */
 	bool taken = u->use == UNIT_SIZED && &h->shelves[u->size] == s && u->taken != NULL &&
 		     (u->taken[place / 64] & bit) != 0;
@@ -461,7 +439,7 @@ static bool free_sized(struct adv_heap *h, size_t unit, size_t offset)
 		if (worth_tidying(s, index))
 			tidy(h, index, 1);
 	}
-	shelf_unlock(s);
+	adv_biased_unlock(&s->lock, owned);
 	return taken;
 }
 
@@ -538,9 +516,9 @@ void adv_heap_trim(struct adv_heap *h)
 	if (adv_heap_foreign(h))
 		return;
 	for (size_t i = 0; i < NR_SIZES; i++) {
-		shelf_lock(&h->shelves[i]);
+		bool owned = adv_biased_lock(&h->shelves[i].lock);
 		tidy(h, i, 0);
-		shelf_unlock(&h->shelves[i]);
+		adv_biased_unlock(&h->shelves[i].lock, owned);
 	}
 	pthread_mutex_lock(&h->lock);
 	for (struct chunk **at = &h->chunks; *at != NULL;) {

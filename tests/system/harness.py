@@ -7,6 +7,7 @@ ADVERB_FABRIC=verbs runs the same tests over RDMA: nodes listen on the device at
 as a tenant with a token; a test whose work requests did not move has called nothing, and fails.
 """
 
+import atexit
 import hashlib
 import http.client
 import json
@@ -33,6 +34,26 @@ TOKEN = "a-token-for-tests"
 TENANT = "tester"
 WAIT_S = 60
 
+def enterable(path):
+    """May any user run what lies there?"""
+    while path != "/":
+        path = os.path.dirname(path)
+        if not os.stat(path).st_mode & 0o001:
+            return False
+    return True
+
+
+def program_for_all(path):
+    """A clone in a directory of root's own: the program is copied to where ordinary users can run it, too."""
+    if os.geteuid() != 0 or enterable(os.path.realpath(path)):
+        return path
+    directory = tempfile.mkdtemp(prefix="adverb-program-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.chmod(directory, 0o755)
+    return shutil.copy(path, directory)
+
+
+ADVERB = program_for_all(ADVERB)
 ports = iter(range(7400, 7999))
 hosts = {}  # of each node's socket: where its lanes are to be had
 work_requests = 0  # that nodes of this process have sent over RDMA, in all tests so far
