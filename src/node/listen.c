@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -68,6 +69,15 @@ int adv_directory_make(const char *path, mode_t mode, uid_t uid, gid_t gid, char
 	return 0;
 }
 
+/* The kernel closes what io_uring of a killed process holds some time after its end: until then its socket answers, and nobody is there. */
+static bool listener_is_dead(int fd)
+{
+	struct ucred peer = {0};
+	socklen_t size = sizeof(peer);
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0 &&
+	       kill(peer.pid, 0) < 0 && errno == ESRCH;
+}
+
 /* Does somebody serve this socket? */
 static int is_served(const struct sockaddr_un *address)
 {
@@ -75,7 +85,7 @@ static int is_served(const struct sockaddr_un *address)
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
-		return 1;
+		return !listener_is_dead(fd);
 	return errno == EAGAIN ? 1 : 0;
 }
 

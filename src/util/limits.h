@@ -31,7 +31,8 @@
 #define ADV_BUDGET_US_DEFAULT (10 * 1000 * 1000)
 
 /* Names and texts. */
-#define ADV_ENDINGS 16 /* ways for a call not to end well, and 0 for none: lane/endings.h names them */
+#define ADV_ENDINGS \
+	16 /* ways for a call not to end well, and 0 for none: lane/endings.h names them */
 #define ADV_NAME_MAX	      64  /* module and function names, with the final NUL */
 #define ADV_FUNCTION_NAME_MAX 256 /* C++ mangles long; with the final NUL */
 #define ADV_DESCRIPTION_MAX   256

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "node/listen.h"
 #include "node/notify.h"
@@ -98,6 +99,31 @@ Test(listen, one_that_is_served_is_left_alone)
 	said("another node serves there");
 	cr_assert_eq(dial("s"), 0);
 	close(fd);
+}
+
+/* As io_uring does for a while when its process was killed: somebody still holds the socket, and the one that listened is no more. */
+Test(listen, one_whose_process_is_dead_is_replaced)
+{
+	int ends[2];
+	char byte;
+	cr_assert_eq(pipe(ends), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		int held = listen_at("s");
+		if (held < 0 || fork() != 0)
+			_exit(held < 0);
+		close(ends[1]);
+		(void)!read(ends[0], &byte, 1); /* until the test is over */
+		_exit(0);
+	}
+	int status;
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+	cr_assert_eq(dial("s"), 0, "it answers");
+	int fd = listen_at("s");
+	cr_assert_geq(fd, 0, "%s", reason);
+	close(fd);
+	close(ends[1]);
 }
 
 Test(listen, one_that_nobody_serves_is_replaced)
