@@ -43,17 +43,17 @@ def enterable(path):
     return True
 
 
-def program_for_all(path):
-    """A clone in a directory of root's own: the program is copied to where ordinary users can run it, too."""
+def for_all(path):
+    """A clone in a directory of root's own: the file is copied to where ordinary users reach it, too."""
     if os.geteuid() != 0 or enterable(os.path.realpath(path)):
         return path
-    directory = tempfile.mkdtemp(prefix="adverb-program-")
+    directory = tempfile.mkdtemp(prefix="adverb-for-all-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     os.chmod(directory, 0o755)
     return shutil.copy(path, directory)
 
 
-ADVERB = program_for_all(ADVERB)
+ADVERB = for_all(ADVERB)
 ports = iter(range(7400, 7999))
 hosts = {}  # of each node's socket: where its lanes are to be had
 work_requests = 0  # that nodes of this process have sent over RDMA, in all tests so far

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from harness import (ADVERB, CGROUP, UID_BASE, WAIT_S, Node, Skip, need, ordinary_user, run, wait_for)
+from harness import (ADVERB, CGROUP, UID_BASE, WAIT_S, Node, Skip, for_all, module, need, ordinary_user, run, wait_for)
 from libadverb import NO_RENEW, AdverbError, Client
 
 
@@ -452,8 +452,7 @@ def sandboxes_are_confined():
 def an_ordinary_user_has_a_node():
     user = ordinary_user()
     with Node(user=user) as node:
-        assert node.cli("deploy", "echo", os.path.abspath(
-            __import__("harness").module("echo")), user=user).returncode == 0
+        assert node.cli("deploy", "echo", for_all(os.path.abspath(module("echo"))), user=user).returncode == 0
         out = node.cli("invoke", "echo/echo", stdin=b"as myself", user=user)
         assert out.returncode == 0 and out.stdout == b"as myself", out
         assert node.cli("status", user=user).returncode == 0
