@@ -165,7 +165,7 @@ static enum outcome build_one(struct adv_warden *warden, struct box *b)
 	return outcome_of_report(b->report);
 }
 
-/* One that says that it is confined is. */
+/* One that says that it is confined is. Its filter may have killed it since, for what it did when its next call failed: Linux calls that mode 3. */
 static bool has_walls(const struct box *b)
 {
 	char status[8192];
@@ -174,7 +174,8 @@ static bool has_walls(const struct box *b)
 	return strcmp(proc_field(status, "CapEff"), NO_CAPS) == 0 &&
 	       strcmp(proc_field(status, "CapBnd"), NO_CAPS) == 0 &&
 	       strcmp(proc_field(status, "NoNewPrivs"), "1") == 0 &&
-	       strcmp(proc_field(status, "Seccomp"), "2") == 0 &&
+	       (strcmp(proc_field(status, "Seccomp"), "2") == 0 ||
+		strcmp(proc_field(status, "Seccomp"), "3") == 0) &&
 	       strtoul(proc_field(status, "Uid"), NULL, 10) >= ADV_UID_BASE;
 }
 
