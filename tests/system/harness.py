@@ -53,7 +53,8 @@ def for_all(path):
     return shutil.copy(path, directory)
 
 
-ADVERB = for_all(ADVERB)
+ADVERB = os.environ.get("ADVERB_PROGRAM") or for_all(ADVERB)
+os.environ["ADVERB_PROGRAM"] = ADVERB  # children of a test use the same copy
 ports = iter(range(7400, 7999))
 hosts = {}  # of each node's socket: where its lanes are to be had
 work_requests = 0  # that nodes of this process have sent over RDMA, in all tests so far
