@@ -67,7 +67,7 @@ class Caller(threading.Thread):
 def expiry_while_calls_run():
     with Node() as node, Client(node.socket) as client:
         node.deployed("slow")
-        with client.lease("slow", ttl_ms=1000, flags=NO_RENEW, slots=4) as lease:
+        with client.lease("slow", ttl_ms=3000, flags=NO_RENEW, slots=4) as lease:
             tags = [lease.submit("never", timeout_us=30_000_000), lease.submit("slow_echo", b"x")]
             done = lease.take(2)
             assert {done[t][0] for t in tags} == {"expired"}, done

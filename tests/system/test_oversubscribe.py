@@ -9,10 +9,13 @@ BUSY = (*ONE, "--oversubscribe", "busy")
 
 
 def begin(lease, function, timeout_us):
-    """A call that runs for as long as it is let; it has begun when the worker runs it."""
-    tag = lease.submit(function, b"x", timeout_us=timeout_us)
-    assert lease.take(1, timeout_us=50_000) == {}, "it is over already"
-    return tag
+    """A call that runs for as long as it is let, of a worker that serves by then."""
+    wait_for("a call to run", lambda: lease.invoke("slow_echo", b"x") == ("ok", b"x"))
+    return lease.submit(function, b"x", timeout_us=timeout_us)
+
+
+def wait_taken(quick):
+    wait_for("the core to be taken", lambda: quick.invoke("echo", b"?")[0] == "busy")
 
 
 def refused_by_default():
@@ -41,7 +44,8 @@ def who_comes_second_hears_busy():
         node.deployed("slow")
         with client.lease("slow") as slow, client.lease("echo") as quick:
             assert quick.invoke("echo", b"a") == ("ok", b"a")
-            begin(slow, "never", timeout_us=1_500_000)
+            begin(slow, "never", timeout_us=5_000_000)
+            wait_taken(quick)
             for _ in range(3):
                 status, _ = quick.invoke("echo", b"b")
                 assert status == "busy", status
@@ -63,8 +67,8 @@ def who_ends_sets_free():
         node.deployed("slow")
         slow = client.lease("slow")
         with client.lease("echo") as quick:
-            begin(slow, "never", timeout_us=30_000_000)
-            assert quick.invoke("echo", b"b")[0] == "busy"
+            begin(slow, "never", timeout_us=60_000_000)
+            wait_taken(quick)
             slow.close()
             wait_for("the core", lambda: quick.invoke("echo", b"c") == ("ok", b"c"))
 
@@ -100,7 +104,7 @@ def turns_refuse_nothing():
         node.deployed("echo")
         node.deployed("slow")
         with client.lease("slow") as slow, client.lease("echo") as quick:
-            tag = begin(slow, "never", timeout_us=1_500_000)
+            tag = begin(slow, "never", timeout_us=2_000_000)
             assert quick.invoke("echo", b"b") == ("ok", b"b")
             assert slow.take(1)[tag][0] == "timeout"
 
@@ -109,10 +113,18 @@ def a_worker_of_the_same_lease_too():
     with Node(*BUSY) as node, Client(node.socket) as client:
         node.deployed("slow")
         with client.lease("slow", workers=2) as lease:
-            lease.submit("never", timeout_us=1_500_000, worker=0)
-            assert lease.take(1, timeout_us=100_000) == {}
-            tag = lease.submit("slow_echo", b"x", worker=1)
-            assert lease.take(1)[tag][0] == "busy"
+            for worker in (0, 1):  # both serve by then
+                tag = lease.submit("slow_echo", b"x", worker=worker)
+                assert lease.take(1)[tag][0] == "ok"
+            never = lease.submit("never", timeout_us=60_000_000, worker=0)
+
+            def refused():
+                tag = lease.submit("slow_echo", b"x", worker=1)
+                done = lease.take(1)
+                assert never not in done, done
+                return done[tag][0] == "busy"
+            assert lease.take(1, timeout_us=200_000) == {}
+            wait_for("the other worker's call to be refused", refused)
 
 
 if __name__ == "__main__":
