@@ -37,7 +37,7 @@ uint64_t adv_ledger_product(uint64_t a, uint64_t b)
 	return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-static void add(uint64_t *to, uint64_t n)
+void adv_ledger_increase(uint64_t *to, uint64_t n)
 {
 	if (__builtin_add_overflow(*to, n, to))
 		*to = UINT64_MAX;
@@ -45,17 +45,17 @@ static void add(uint64_t *to, uint64_t n)
 
 void adv_ledger_sum(struct adv_ledger_line *s, const struct adv_ledger_line *d)
 {
-	add(&s->leases, d->leases);
-	add(&s->allocated_core_us, d->allocated_core_us);
-	add(&s->allocated_mib_ms, d->allocated_mib_ms);
-	add(&s->executed_us, d->executed_us);
-	add(&s->polled_us, d->polled_us);
-	add(&s->cpu_us, d->cpu_us);
-	add(&s->calls, d->calls);
-	add(&s->failures, d->failures);
-	add(&s->bytes, d->bytes);
+	adv_ledger_increase(&s->leases, d->leases);
+	adv_ledger_increase(&s->allocated_core_us, d->allocated_core_us);
+	adv_ledger_increase(&s->allocated_mib_ms, d->allocated_mib_ms);
+	adv_ledger_increase(&s->executed_us, d->executed_us);
+	adv_ledger_increase(&s->polled_us, d->polled_us);
+	adv_ledger_increase(&s->cpu_us, d->cpu_us);
+	adv_ledger_increase(&s->calls, d->calls);
+	adv_ledger_increase(&s->failures, d->failures);
+	adv_ledger_increase(&s->bytes, d->bytes);
 	for (unsigned i = 0; i < ADV_ENDINGS; i++)
-		add(&s->ended[i], d->ended[i]);
+		adv_ledger_increase(&s->ended[i], d->ended[i]);
 }
 
 /* The line of that tenant and module, made when there is none. NULL: no memory. */
@@ -138,7 +138,7 @@ size_t adv_ledger_accounts(const struct adv_ledger *l, struct adv_account *accou
 		if (at == nr)
 			accounts[nr++] = (struct adv_account){.tenant = s->tenant};
 		for (int k = 0; k < ADV_ACCOUNT_SUMS; k++)
-			add(&accounts[at].sums[k], sums[k]);
+			adv_ledger_increase(&accounts[at].sums[k], sums[k]);
 	}
 	return nr;
 }
@@ -164,7 +164,7 @@ uint64_t adv_prices_cost(const struct adv_prices *p, const struct adv_ledger_lin
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		unsigned __int128 part =
 			(unsigned __int128)parts[i].used * parts[i].price / parts[i].unit;
-		add(&cost, part > UINT64_MAX ? UINT64_MAX : (uint64_t)part);
+		adv_ledger_increase(&cost, part > UINT64_MAX ? UINT64_MAX : (uint64_t)part);
 	}
 	return cost;
 }

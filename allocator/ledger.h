@@ -108,6 +108,9 @@ size_t adv_ledger_take_dirty(struct adv_ledger *ledger, struct adv_ledger_line *
 /* Walks all lines: index from 0; NULL at the end. */
 const struct adv_ledger_line *adv_ledger_at(const struct adv_ledger *ledger, size_t index);
 
+/* Adds without overflow (saturates), as every sum here is added. */
+void adv_ledger_increase(uint64_t *to, uint64_t n);
+
 /* Time × amount without overflow (saturates). */
 uint64_t adv_ledger_product(uint64_t a, uint64_t b);
 

@@ -6,12 +6,12 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fabric/wire.h"
 #include "util/crc32c.h"
 #include "util/fd.h"
 
@@ -78,43 +78,33 @@ const char *adv_account_sum_name(enum adv_account_sum sum)
 
 /* ---- the connection ---- */
 
-static int mac_of(const uint8_t *bytes, const uint8_t *key, uint8_t mac[EVP_MAX_MD_SIZE])
-{
-	unsigned size = 0;
-	return HMAC(EVP_sha256(), key, ADV_ACCOUNT_KEY_BYTES, bytes, SIGNED_BYTES, mac, &size) !=
-				       NULL &&
-			       size >= MAC_BYTES
-		       ? 0
-		       : -EIO;
-}
-
 int adv_account_hello_pack(const struct adv_account_hello *hello,
 			   const uint8_t key[ADV_ACCOUNT_KEY_BYTES],
 			   uint8_t bytes[ADV_ACCOUNT_HELLO_BYTES])
 {
-	uint8_t mac[EVP_MAX_MD_SIZE];
+	uint8_t mac[ADV_WIRE_MAC_BYTES];
 	memset(bytes, 0, ADV_ACCOUNT_HELLO_BYTES);
 	bytes[0] = VERSION;
 	bytes[1] = hello->adds ? FLAG_ADDS : 0;
 	memcpy(bytes + 8, &hello->counter, sizeof(hello->counter));
 	memcpy(bytes + 16, hello->node, sizeof(hello->node));
-	int rc = mac_of(bytes, key, mac);
+	if (!adv_wire_mac(bytes, SIGNED_BYTES, key, ADV_ACCOUNT_KEY_BYTES, mac))
+		return -EIO;
 	memcpy(bytes + SIGNED_BYTES, mac, MAC_BYTES);
-	return rc;
+	return 0;
 }
 
 int adv_account_hello_parse(const void *data, size_t size, const uint8_t key[ADV_ACCOUNT_KEY_BYTES],
 			    struct adv_account_hello *hello)
 {
 	const uint8_t *bytes = data;
-	uint8_t mac[EVP_MAX_MD_SIZE];
+	uint8_t mac[ADV_WIRE_MAC_BYTES];
 	if (bytes == NULL || size < ADV_ACCOUNT_HELLO_BYTES || bytes[0] == 0)
 		return -EPROTO;
 	if (bytes[0] != VERSION)
 		return -EPROTONOSUPPORT;
-	int rc = mac_of(bytes, key, mac);
-	if (rc < 0)
-		return rc;
+	if (!adv_wire_mac(bytes, SIGNED_BYTES, key, ADV_ACCOUNT_KEY_BYTES, mac))
+		return -EIO;
 	if (CRYPTO_memcmp(mac, bytes + SIGNED_BYTES, MAC_BYTES) != 0)
 		return -EACCES;
 	if ((bytes[1] & ~FLAG_ADDS) != 0)

@@ -57,13 +57,6 @@ struct adv_collector {
 
 /* ---- rows ---- */
 
-static int64_t wall_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* NULL: no memory. Under the lock. */
 static struct row *row_of(struct adv_collector *c, const char *node, bool adds, uint32_t tenant)
 {
@@ -86,12 +79,6 @@ static struct row *row_of(struct adv_collector *c, const char *node, bool adds, 
 	return row;
 }
 
-static void add(uint64_t *to, uint64_t n)
-{
-	if (__builtin_add_overflow(*to, n, to))
-		*to = UINT64_MAX;
-}
-
 /* Totals only grow: a node that was killed has lost its last second, and says less at first. */
 static void take_line(struct peer *p, uint32_t line, const struct adv_account *a)
 {
@@ -102,7 +89,7 @@ static void take_line(struct peer *p, uint32_t line, const struct adv_account *a
 	for (int k = 0; k < ADV_ACCOUNT_SUMS; k++) {
 		uint64_t before = row->is.sums[k], value = a->sums[k];
 		if (p->hello.adds) {
-			add(&row->is.sums[k], value - p->seen[line][k]);
+			adv_ledger_increase(&row->is.sums[k], value - p->seen[line][k]);
 			p->seen[line][k] = value;
 		} else if (value > before) {
 			row->is.sums[k] = value;
@@ -110,7 +97,7 @@ static void take_line(struct peer *p, uint32_t line, const struct adv_account *a
 		row->dirty |= row->is.sums[k] != before;
 	}
 	if (row->dirty)
-		row->is.seen_ms = wall_ms();
+		row->is.seen_ms = adv_clock_realtime_ms();
 }
 
 static void look(struct peer *p)
@@ -224,7 +211,7 @@ static const char *examine(struct adv_collector *c, const struct rdma_cm_event *
 		why = "this connection has been tried before: a replay";
 	if (why == NULL) {
 		row->is.counter = hello->counter;
-		row->is.seen_ms = wall_ms();
+		row->is.seen_ms = adv_clock_realtime_ms();
 		row->dirty = true;
 	}
 	pthread_mutex_unlock(&c->lock);

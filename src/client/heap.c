@@ -429,7 +429,7 @@ static bool free_sized(struct adv_heap *h, size_t unit, size_t offset)
 		return false;
 	bool owned = adv_biased_lock(&s->lock);
 	/* It may have been given back meanwhile, if this was no object. */
-	bool taken = u->use == UNIT_SIZED && &h->shelves[u->size] == s && u->taken != NULL &&
+	bool taken = u->use == UNIT_SIZED && u->size == index && u->taken != NULL &&
 		     (u->taken[place / 64] & bit) != 0;
 	if (taken) {
 		u->taken[place / 64] &= ~bit;

@@ -4,7 +4,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "control/control.h"
 #include "lane/endings.h"
@@ -104,13 +103,6 @@ void adv_billing_count(struct adv_held *h)
 
 #define BILLS_AT_ONCE 64
 
-static int64_t wall_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 void adv_billing_begin(struct adv_held *h)
 {
 	struct adv_ledger_line opened = bill_of(h);
@@ -119,7 +111,7 @@ void adv_billing_begin(struct adv_held *h)
 	b->lease = h->entry->id;
 	b->workers = h->entry->wish.workers;
 	b->memory_bytes = h->entry->wish.memory_bytes;
-	b->began_ms = wall_ms();
+	b->began_ms = adv_clock_realtime_ms();
 	b->used.tenant = opened.tenant;
 	memcpy(b->used.module, opened.module, sizeof(b->used.module));
 	snprintf(b->run, sizeof(b->run), "%s", h->control->started);
@@ -130,7 +122,7 @@ void adv_billing_begin(struct adv_held *h)
 static void store_bills(struct adv_control *c)
 {
 	static struct adv_bill bills[BILLS_AT_ONCE];
-	int64_t now_ms = wall_ms();
+	int64_t now_ms = adv_clock_realtime_ms();
 	size_t n = 0;
 	for (struct adv_lease_entry *e = adv_leases_next(c->leases, NULL); e != NULL;
 	     e = adv_leases_next(c->leases, e)) {
@@ -152,7 +144,7 @@ void adv_billing_settle(struct adv_held *h)
 {
 	if (h->bill.used.leases == 0)
 		return; /* it was never granted */
-	h->bill.seen_ms = wall_ms();
+	h->bill.seen_ms = adv_clock_realtime_ms();
 	adv_registry_store_bills(h->control->registry, &h->bill, 1);
 }
 
@@ -204,7 +196,7 @@ static void forget_fire(struct adv_timer *timer)
 {
 	struct adv_control *c = timer->user;
 	int64_t keep_ms = (int64_t)c->options.bill_days * 24 * 3600 * 1000;
-	adv_registry_forget_bills(c->registry, wall_ms() - keep_ms);
+	adv_registry_forget_bills(c->registry, adv_clock_realtime_ms() - keep_ms);
 	adv_timer_set(timer, adv_clock_monotonic_ns() + FORGET_NS);
 }
 

@@ -11,13 +11,11 @@
 
 static_assert(SIGNED_BYTES + ADV_WIRE_MAC_BYTES == ADV_WIRE_HELLO_BYTES, "layout");
 
-/* False: no HMAC to be had. */
-static bool mac_of(const uint8_t *bytes, const uint8_t *token, size_t token_size,
-		   uint8_t mac[ADV_WIRE_MAC_BYTES])
+bool adv_wire_mac(const void *bytes, size_t nr_bytes, const uint8_t *key, size_t key_size,
+		  uint8_t mac[ADV_WIRE_MAC_BYTES])
 {
 	unsigned size = 0;
-	return HMAC(EVP_sha256(), token, (int)token_size, bytes, SIGNED_BYTES, mac, &size) !=
-		       NULL &&
+	return HMAC(EVP_sha256(), key, (int)key_size, bytes, nr_bytes, mac, &size) != NULL &&
 	       size == ADV_WIRE_MAC_BYTES;
 }
 
@@ -29,7 +27,8 @@ int adv_hello_pack(const struct adv_hello *hello, const uint8_t *token, size_t t
 	bytes[1] = hello->flags;
 	memcpy(bytes + 4, &hello->counter, sizeof(hello->counter));
 	memcpy(bytes + 8, &hello->lease, sizeof(hello->lease));
-	return mac_of(bytes, token, token_size, bytes + SIGNED_BYTES) ? 0 : -EIO;
+	return adv_wire_mac(bytes, SIGNED_BYTES, token, token_size, bytes + SIGNED_BYTES) ? 0
+											  : -EIO;
 }
 
 int adv_hello_parse(const void *data, size_t size, struct adv_hello *hello)
@@ -51,6 +50,6 @@ bool adv_hello_genuine(const uint8_t bytes[ADV_WIRE_HELLO_BYTES], const uint8_t 
 		       size_t token_size)
 {
 	uint8_t mac[ADV_WIRE_MAC_BYTES];
-	return mac_of(bytes, token, token_size, mac) &&
+	return adv_wire_mac(bytes, SIGNED_BYTES, token, token_size, mac) &&
 	       CRYPTO_memcmp(mac, bytes + SIGNED_BYTES, sizeof(mac)) == 0;
 }

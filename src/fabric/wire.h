@@ -135,4 +135,8 @@ int adv_hello_parse(const void *bytes, size_t size, struct adv_hello *hello);
 bool adv_hello_genuine(const uint8_t bytes[ADV_WIRE_HELLO_BYTES], const uint8_t *token,
 		       size_t token_size);
 
+/* HMAC-SHA256, what every kind of private data here is signed by. False: there is none to be had. */
+bool adv_wire_mac(const void *bytes, size_t nr_bytes, const uint8_t *key, size_t key_size,
+		  uint8_t mac[ADV_WIRE_MAC_BYTES]);
+
 #endif

@@ -24,6 +24,12 @@ static inline uint64_t adv_clock_realtime_ns(void)
 	return adv_clock_read_(CLOCK_REALTIME);
 }
 
+/* Since 1970, in milliseconds: for what people and databases read. */
+static inline int64_t adv_clock_realtime_ms(void)
+{
+	return (int64_t)(adv_clock_realtime_ns() / 1000000);
+}
+
 /* For leases: goes on while the machine sleeps. */
 static inline uint64_t adv_clock_boottime_ns(void)
 {
