@@ -354,8 +354,10 @@ static bool spin(struct adv_worker_lane *w)
 		uint64_t idle = adv_ticks_ns(&w->ticks, w->found_at - w->idle_since);
 		if (idle >= w->hot_ns)
 			return false;
-		if (idle >= ADV_SEC)
+		if (idle >= ADV_SEC) {
 			count_polled(w); /* a bill must not wait for the next call */
+			w->found_at = w->idle_since;
+		}
 	}
 }
 
